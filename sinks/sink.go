@@ -1,0 +1,115 @@
+// Package sinks has the contract of everything that records are written to.
+// Each kind lives in a folder of its own and is listed in sinks/catalog.
+package sinks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"keystone/configs/diag"
+	"keystone/configs/spec"
+	"keystone/pipeline/record"
+)
+
+// Sink delivers batches to one destination.
+type Sink interface {
+	Open(ctx context.Context) error
+	// Write is called in lane order, possibly from several lanes at once, and
+	// may return early. done runs exactly once, from any goroutine, when every record is
+	// durable or classified (a *PartialError names those that are not); until then the batch
+	// belongs to the sink. Write blocks when the sink's own buffers are full: that is back pressure.
+	// Any other error is about the whole batch, and retryable unless it is Permanent.
+	Write(ctx context.Context, b *record.Batch, done func(error))
+	// Close waits for nothing that was not given a done; it frees everything, also after a failed Open.
+	Close(ctx context.Context) error
+}
+
+// Flusher is a Sink that buffers: Flush hastens all that was written, without waiting.
+type Flusher interface{ Flush() }
+
+// Checkpointer is a Sink whose done means "accepted", not yet durable: the
+// worker makes it durable in step with the source's positions. At a
+// checkpoint the worker stops writing, waits until nothing is in flight,
+// calls Sync, and stores the state together with the positions in one
+// transaction of the store. Before Open of a later incarnation it calls
+// Restore with the last stored state (nil if there is none), and the sink
+// takes back everything that it wrote after it.
+type Checkpointer interface {
+	Sink
+	Restore(state []byte)
+	Sync(ctx context.Context) (state []byte, err error)
+}
+
+// Outcome classifies one record that was not simply written.
+type Outcome uint8
+
+const (
+	// Retryable: not written, may be tried again as it is.
+	Retryable Outcome = iota
+	// Applied: the destination already had it.
+	Applied
+	// Rejected: the destination refuses it for ever; it is a dead letter.
+	Rejected
+	// Unknown: it may or may not have been written.
+	Unknown
+)
+
+// Failure is the outcome of one record of a batch.
+type Failure struct {
+	Index   int // in Batch.Records
+	Outcome Outcome
+	Code    string // short and stable, for dead letters and metrics
+	Err     error
+}
+
+// PartialError names the records of a batch that were not simply written;
+// all others were.
+type PartialError struct{ Failures []Failure }
+
+// Error counts the failures and shows the first.
+func (e *PartialError) Error() string {
+	if len(e.Failures) == 0 {
+		return "no failures"
+	}
+	return fmt.Sprintf("%d records not written, the first: %v", len(e.Failures), e.Failures[0].Err)
+}
+
+// Permanent is an error of the whole sink that trying again does not mend
+// (credentials refused, a directory that is a file): the route stops and says so.
+type Permanent struct{ Err error }
+
+// Error gives the cause.
+func (p Permanent) Error() string { return p.Err.Error() }
+
+// Unwrap gives the cause.
+func (p Permanent) Unwrap() error { return p.Err }
+
+// IsPermanent tells whether err holds a Permanent.
+func IsPermanent(err error) bool { var p Permanent; return errors.As(err, &p) }
+
+// Deps is what a sink is given besides its options.
+type Deps struct {
+	Log     *slog.Logger
+	Dir     string                            // of the configuration: relative paths start there
+	Resolve func(spec.Secret) (string, error) // gives a secret's value
+	Route   string                            // who writes
+	OneShot bool                              // `keystone run`: outputs appear when finished
+}
+
+// Config is the decoded options of one sink block.
+type Config interface {
+	Options() spec.Options
+	// Check reports what the declarations cannot express.
+	Check() diag.Diagnostics
+	// New makes a sink; it does no I/O.
+	New(d Deps) (Sink, error)
+}
+
+// Kind is an entry of the catalog.
+type Kind struct {
+	Name string
+	Doc  string // a paragraph for the reference
+	New  func() Config
+}

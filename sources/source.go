@@ -1,0 +1,100 @@
+// Package sources has the contract of everything that records are read from.
+// Each kind lives in a folder of its own and is listed in sources/catalog.
+package sources
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"keystone/configs/diag"
+	"keystone/configs/spec"
+	"keystone/pipeline/record"
+)
+
+// Source reads an ordered, replayable stream, one partition at a time.
+// Read is called from one goroutine; the others may run beside it.
+type Source interface {
+	// Open starts at from: one position per partition that has one; partitions
+	// without start as the source is configured. A source with group
+	// membership keeps its own positions and ignores from. l is told of
+	// partitions before their first record is read.
+	Open(ctx context.Context, from []record.Position, l Listener) error
+	// Read fills b, which is empty, with records of one partition, or with
+	// none when its linger passes. It returns io.EOF at the end of a bounded
+	// source, with no records. The batch is the caller's; memory behind
+	// it may be the source's until b.Release. An error that is not Fatal is
+	// temporary: the caller backs off and calls again.
+	Read(ctx context.Context, b *record.Batch) error
+	// Commit stores positions so that a later Open goes on there. It returns
+	// when they are durable. Positions of partitions that are not assigned
+	// are ignored, under the same lock as revocation.
+	Commit(ctx context.Context, done []record.Position) error
+	// Pause stops reading of partitions; their records stay where they are.
+	Pause(parts []int32)
+	// Resume ends Pause.
+	Resume(parts []int32)
+	// Close frees everything, also after a failed Open. It leaves the group.
+	Close(ctx context.Context) error
+}
+
+// Listener hears which partitions this reader owns. The source calls it from
+// its own goroutines or from Read, never two calls at a time.
+type Listener interface {
+	// Assigned gives positions where reading begins.
+	Assigned(parts []record.Position)
+	// Revoked returns only when nothing of these partitions will be
+	// committed any more, except by what it committed itself within ctx.
+	Revoked(ctx context.Context, parts []int32)
+	// Lost says that the partitions already belong to others: nothing is committed.
+	Lost(parts []int32)
+	// DataLoss says that records were removed before they were read:
+	// reading goes on at to, from was expected.
+	DataLoss(part int32, from, to int64)
+}
+
+// Lagger is a Source that knows how much is waiting.
+type Lagger interface {
+	// Lag gives, per assigned partition, the next offset to be written, or -1.
+	// The answer may be a fetch old; it does no I/O.
+	Ends() map[int32]int64
+}
+
+// Fatal is an error that trying again does not mend (a missing file, refused
+// credentials): the worker stops and says so.
+type Fatal struct{ Err error }
+
+// Error gives the cause.
+func (f Fatal) Error() string { return f.Err.Error() }
+
+// Unwrap gives the cause.
+func (f Fatal) Unwrap() error { return f.Err }
+
+// IsFatal tells whether err holds a Fatal.
+func IsFatal(err error) bool { var f Fatal; return errors.As(err, &f) }
+
+// Deps is what a source is given besides its options.
+type Deps struct {
+	Log     *slog.Logger
+	Dir     string                            // of the configuration: relative paths start there
+	Resolve func(spec.Secret) (string, error) // gives a secret's value
+	Route   string                            // who reads, for client ids
+}
+
+// Config is the decoded options of one source block.
+type Config interface {
+	Options() spec.Options
+	// Check reports what the declarations cannot express.
+	Check() diag.Diagnostics
+	// New makes a source; it does no I/O.
+	New(d Deps) (Source, error)
+	// Bounded tells whether reading ends by itself.
+	Bounded() bool
+}
+
+// Kind is an entry of the catalog.
+type Kind struct {
+	Name string
+	Doc  string // a paragraph for the reference
+	New  func() Config
+}
