@@ -12,36 +12,15 @@ package dsl
 import (
 	"keystone/configs/diag"
 	"keystone/configs/spec"
+	"keystone/dsl/ir"
 	"keystone/dsl/types"
 )
 
-// Format is how the values of records are read.
-type Format string
-
-// The formats.
-const (
-	JSON Format = "json" // one JSON object per record
-	Raw  Format = "raw"  // bytes; expressions see only meta
-)
-
-// Decode says how much of a JSON document is checked.
-type Decode string
-
-// The depths of checking.
-const (
-	DecodeFull Decode = "full" // all of it, used or not (default)
-	DecodeLazy Decode = "lazy" // only what expressions read
-	DecodeNone Decode = "none" // nothing: bytes are copied; only without expressions over the event
-)
-
-// Tombstones says what a projection does with a null value.
-type Tombstones string
-
-// The policies for null values.
-const (
-	TombstonesPass    Tombstones = "pass"    // null goes through as null
-	TombstonesProject Tombstones = "project" // the projection runs with every field nil
-	TombstonesDrop    Tombstones = "drop"
+// The words of a route's format, as ir has them.
+type (
+	Format     = ir.Format
+	Decode     = ir.Decode
+	Tombstones = ir.Tombstones
 )
 
 // RouteSpec is what a route says about events, as written.
