@@ -1,2 +1,79 @@
-build:
-	go build -o bin/keystone ./cmd/keystone
+# Keystone. `make demo` and `make test` need Go alone; `make help` lists the rest.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X keystone/cmd/internal/cli.version=$(VERSION)
+BIN     := bin/keystone
+CACHE   := $(CURDIR)/.cache
+
+# Tools, pinned here so that go.mod stays the product's own.
+GOLANGCI_VERSION := v2.12.2
+GOLANGCI := $(CACHE)/bin/golangci-lint-$(GOLANGCI_VERSION)
+
+# The packages whose tests race: everything that shares memory.
+PACKAGES := ./...
+FUZZTIME ?= 20s
+
+.PHONY: help build demo test race lint docs check examples fuzz bench e2e ci clean
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+build: ## build bin/keystone, one static binary
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/keystone
+
+demo: build ## run the main job on the embedded broker for a few seconds
+	@examples/playback/demo.sh $(BIN)
+
+test: ## run the tests that need Go alone
+	go test $(PACKAGES)
+
+race: ## run the tests with the race detector
+	go test -race $(PACKAGES)
+
+lint: $(GOLANGCI) ## run go vet and golangci-lint
+	go vet $(PACKAGES)
+	$(GOLANGCI) run
+
+$(GOLANGCI):
+	GOBIN=$(CACHE)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	mv $(CACHE)/bin/golangci-lint $@
+
+docs: build ## generate docs/reference from the declarations
+	rm -rf docs/reference
+	$(BIN) docs -out docs/reference
+
+check: build ## fail on unformatted files, a stale reference, an untidy go.mod
+	@test -z "$$(gofmt -l cmd configs dsl pipeline reconcile sinks sources)" || { echo 'not gofmt clean:'; gofmt -l cmd configs dsl pipeline reconcile sinks sources; exit 1; }
+	go mod tidy -diff
+	@rm -rf $(CACHE)/reference && $(BIN) docs -out $(CACHE)/reference
+	@diff -ru docs/reference $(CACHE)/reference || { echo 'docs/reference is stale: run make docs'; exit 1; }
+	$(BIN) fmt -check -recursive examples
+
+examples: build ## run every example and compare its output
+	go test -count=1 ./cmd/internal/examples
+
+fuzz: ## run every fuzz target for FUZZTIME
+	@go list ./... | while read -r p; do \
+	  for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
+	    echo "== $$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p; \
+	  done; done
+
+bench: build ## measure, print a table, write .cache/bench.json
+	go run ./cmd/internal/bench -out $(CACHE)/bench.json
+
+e2e: build ## run the tests against a real Apache Kafka, which this starts
+	.testenv/with-kafka go test -count=1 -timeout 20m -run 'Real' ./...
+
+ci: ## what a change must pass
+	$(MAKE) check lint
+	$(MAKE) test
+	$(MAKE) race PACKAGES='./pipeline/... ./reconcile/... ./sources/... ./sinks/... ./cmd/...'
+	$(MAKE) examples demo
+	$(MAKE) e2e
+
+clean: ## remove what was built
+	rm -rf bin $(CACHE)
