@@ -58,8 +58,8 @@ var forbidden = []struct {
 // vendors may only be imported from the listed folders (tests excepted).
 var vendors = map[string][]string{
 	"github.com/hashicorp/hcl/v2":   {"configs", "dsl"},
-	"github.com/expr-lang/expr":     {"dsl/check"},
-	"github.com/twmb/franz-go":      {"sources/kafka", "sinks/kafka"},
+	"github.com/expr-lang/expr":     {"dsl/check", "cmd/internal/bench"},
+	"github.com/twmb/franz-go":      {"sources/kafka", "sinks/kafka", "cmd/internal/bench"},
 	"modernc.org/sqlite":            {"reconcile/store"},
 	"github.com/fsnotify/fsnotify":  {"reconcile/watch", "sources/file"},
 	"github.com/spf13/cobra":        {"cmd/internal/cli", "cmd/keystone"},
