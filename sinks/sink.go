@@ -29,6 +29,17 @@ type Sink interface {
 // Flusher is a Sink that buffers: Flush hastens all that was written, without waiting.
 type Flusher interface{ Flush() }
 
+// Ordered is a Sink that keeps the order of a lane also when it fails: after
+// a write of a lane failed with retryable records, no later write of that lane
+// (of the same input partition: Batch.Partition) succeeds before the failed
+// one's done has returned. Only such a sink is given a second write of a lane before the
+// first one's done, unless the route's order is none. A sink never changes Batch.Records:
+// what it names in a *PartialError is written again from them.
+type Ordered interface {
+	Sink
+	KeepsOrder() // a mark; does nothing
+}
+
 // Checkpointer is a Sink whose done means "accepted", not yet durable: the
 // worker makes it durable in step with the source's positions. At a
 // checkpoint the worker stops writing, waits until nothing is in flight,

@@ -2,6 +2,8 @@
 // the positions that say where reading goes on. It is a leaf.
 package record
 
+import "time"
+
 // Header is one header of a record. Keys may repeat.
 type Header struct {
 	Key   string
@@ -17,7 +19,31 @@ type Record struct {
 	Value     []byte // nil is a null value (a tombstone), empty is not
 	Headers   []Header
 	Source    int32    // in an output batch: index of the record it came from
+	Bad       Defect   // set by a source that could not give the record whole; Value then holds what it kept
 	Derived   [][]byte // in an output batch: values of the sink's expressions and patterns, in the order of its options; nil is nil
+}
+
+// Defect says why a source could not give a record whole. Such a record still
+// has its offset and is an evaluation error with the code that String gives;
+// it is never skipped silently. A tombstone is not a defect.
+type Defect uint8
+
+// The defects.
+const (
+	Whole    Defect = iota
+	TooLarge        // longer than the source's or the route's bound; Value is a prefix, or empty but not nil
+	Corrupt         // could not be decompressed or decoded from its container
+)
+
+// String gives the code of the evaluation error; "" for a whole record.
+func (d Defect) String() string {
+	switch d {
+	case Whole:
+		return ""
+	case TooLarge:
+		return "too_large"
+	}
+	return "corrupt"
 }
 
 // Position says where to go on reading one partition.
@@ -38,7 +64,17 @@ type Batch struct {
 	Next      Position // where to go on after this batch, past gaps and control records
 	Bytes     int      // of keys, values and headers, for budgets
 	Buf       []byte   // memory that records point into; reused by Reset
+	Want      Want     // what the reader of a source asks for; kept by Reset
 	release   func(*Batch)
+}
+
+// Want is what one Source.Read should take at most and how long it may wait
+// for more; the zero value of a field leaves it to the source. A source may
+// give less, and more only where a single record or fetch is larger.
+type Want struct {
+	Records int
+	Bytes   int
+	Linger  time.Duration
 }
 
 // Reset empties the batch and keeps its memory.
@@ -48,8 +84,12 @@ func (b *Batch) Reset() {
 	b.Topic, b.Partition, b.Next = "", 0, Position{}
 }
 
-// OnRelease sets what Release calls; nil for nothing.
+// OnRelease sets what Release calls; nil for nothing. A source that lends
+// memory sets it in Read; the batch is then f's to keep.
 func (b *Batch) OnRelease(f func(*Batch)) { b.release = f }
+
+// Lent tells whether OnRelease set something: after Release the batch belongs to that.
+func (b *Batch) Lent() bool { return b.release != nil }
 
 // Release gives the batch back to where it came from. The caller must not
 // touch it afterwards.
