@@ -52,6 +52,7 @@ const (
 	Call     // Func, Kids: arguments; a predicate argument is a node of its own that reads Elem
 	List     // Kids: elements
 	Object   // Kids: values; Names
+	Range    // Kids: from, to: the list of ints from..to, both included; empty if from > to
 )
 
 // Step is one step of a static path: a field name, or an index of a list.
@@ -85,7 +86,8 @@ type Node struct {
 type NilPolicy uint8
 
 const (
-	// NilGivesNil: any nil argument gives nil.
+	// NilGivesNil: any nil argument gives nil, before the types of the others
+	// are looked at. Where there is a predicate only the list counts.
 	NilGivesNil NilPolicy = iota
 	// NilIsValue: the function says itself what nil means.
 	NilIsValue
@@ -108,6 +110,15 @@ type Func struct {
 	Result   func(args []types.Type, nodes []*Node) (types.Type, error)
 	Examples []Example // each is a test
 }
+
+// ArgError is what Result gives for an argument that cannot be right.
+type ArgError struct {
+	Arg  int // index
+	Text string
+}
+
+// Error gives the text.
+func (e *ArgError) Error() string { return e.Text }
 
 // Example is an expression, the event it runs on (JSON, or "" for {}) and
 // the value it gives as JSON, or the error's code when it fails.

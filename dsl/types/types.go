@@ -115,30 +115,30 @@ func Equal(a, b Type) bool {
 
 var names = [...]string{"any", "nil", "bool", "int", "float", "string", "decimal", "timestamp_ms", "timestamp_rfc3339", "date", "bytes", "list", "map", "object"}
 
-// String gives the type as it is written in a schema.
-func (t Type) String() string {
+// String gives the type as it is written in a schema. (An open object, which
+// no schema declares, looks like a closed one.)
+func (t Type) String() string { return t.format(false) }
+
+func (t Type) format(open bool) string {
 	s := names[t.Kind]
 	switch t.Kind {
 	case Decimal:
 		s = "decimal(" + strconv.Itoa(t.Precision) + ", " + strconv.Itoa(t.Scale) + ")"
 	case List, Map:
-		s += "(" + t.Elem.String() + ")"
+		s += "(" + t.Elem.format(open) + ")"
 	case Object:
-		var b strings.Builder
-		b.WriteString("object({")
-		for i, f := range t.Fields {
-			if i > 0 {
-				b.WriteString(", ")
-			}
-			b.WriteString(f.Name + " = ")
+		fields := make([]string, 0, len(t.Fields)+1)
+		for _, f := range t.Fields {
+			text := f.Type.format(open)
 			if f.Optional {
-				b.WriteString("optional(" + f.Type.String() + ")")
-			} else {
-				b.WriteString(f.Type.String())
+				text = "optional(" + text + ")"
 			}
+			fields = append(fields, fieldName(f.Name)+" = "+text)
 		}
-		b.WriteString("})")
-		s = b.String()
+		if open && t.Open {
+			fields = append(fields, "...")
+		}
+		s = "object({" + strings.Join(fields, ", ") + "})"
 	}
 	if t.Sensitive {
 		s = "sensitive(" + s + ")"
