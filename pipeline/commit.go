@@ -1,0 +1,330 @@
+package pipeline
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"keystone/pipeline/record"
+	"keystone/sinks"
+	"keystone/sources"
+)
+
+// markDirty wakes the committer.
+func (w *Worker) markDirty() {
+	select {
+	case w.dirty <- struct{}{}:
+	default:
+	}
+}
+
+// commitLoop commits finished prefixes, an interval after they moved.
+func (w *Worker) commitLoop(ctx context.Context) {
+	var retry *backoff.ExponentialBackOff
+	for {
+		select {
+		case <-w.dirty:
+		case <-ctx.Done():
+			return
+		}
+		wait := w.plan.Load().commitInterval
+		if retry != nil {
+			wait = retry.NextBackOff()
+		}
+		if sleep(ctx, wait); ctx.Err() != nil {
+			return
+		}
+		err := w.commit(ctx, nil)
+		if err == nil {
+			retry = nil
+			continue
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if w.commitFailed(err) {
+			return
+		}
+		if retry == nil {
+			p := w.plan.Load().retry
+			retry = backoff.NewExponentialBackOff()
+			retry.InitialInterval, retry.MaxInterval = p.Initial, p.Max
+			retry.Reset()
+		}
+		w.markDirty()
+	}
+}
+
+// commitFailed notes the error; true: it ends the route.
+func (w *Worker) commitFailed(err error) bool {
+	w.log.Warn("commit failed", "route", w.spec.Route.Addr.String(), "error", err)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.note(err)
+	if isPanic(err) || sources.IsFatal(err) || sinks.IsPermanent(err) {
+		w.abortLocked(err)
+		return true
+	}
+	return false
+}
+
+// commitLast commits at the end of a run, within drain_timeout.
+func (w *Worker) commitLast(life context.Context) {
+	p := w.plan.Load()
+	limit := p.drainTimeout
+	w.mu.Lock()
+	if w.aborted { // a part may be broken and never answer
+		limit = min(limit, revokeWait)
+	}
+	w.mu.Unlock()
+	ctx, cancel := context.WithTimeout(life, limit)
+	defer cancel()
+	retry := backoff.NewExponentialBackOff()
+	retry.InitialInterval, retry.MaxInterval = p.retry.Initial, p.retry.Max
+	retry.Reset()
+	for {
+		err := w.commit(ctx, nil)
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil || isPanic(err) || sources.IsFatal(err) || sinks.IsPermanent(err) {
+			w.stop(fmt.Errorf("the last commit failed, so records will be repeated: %w", err), true)
+			return
+		}
+		w.mu.Lock()
+		w.note(err)
+		w.mu.Unlock()
+		sleep(ctx, retry.NextBackOff())
+	}
+}
+
+// errNotCommitted is a commit that was given up before it began.
+var errNotCommitted = errors.New("another commit did not end in time")
+
+// commit stores what moved since the last commit: of one lane, if only is not
+// nil, which is then being revoked; else of all that are not. One at a time.
+// With a Checkpointer nothing is written meanwhile.
+func (w *Worker) commit(ctx context.Context, only *lane) error {
+	w.mu.Lock()
+	defer w.unlock()
+	defer context.AfterFunc(ctx, func() {
+		w.mu.Lock()
+		w.changed.Broadcast()
+		w.mu.Unlock()
+	})()
+	for w.committing && ctx.Err() == nil {
+		w.changed.Wait()
+	}
+	if w.committing {
+		return errNotCommitted
+	}
+	if len(w.moved(only)) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w.committing, w.cancelCommit = true, cancel
+	defer func() {
+		w.committing, w.cancelCommit, w.barrier = false, nil, false
+		w.changed.Broadcast()
+	}()
+	if w.cp != nil {
+		w.barrier = true
+		for w.writing > 0 && ctx.Err() == nil {
+			w.changed.Wait()
+		}
+		if w.writing > 0 {
+			return fmt.Errorf("checkpoint: writes did not end: %w", context.Cause(ctx))
+		}
+	}
+	lanes := w.moved(only)
+	done := make([]record.Position, len(lanes))
+	for i, l := range lanes {
+		done[i] = l.position()
+		w.known[l.part] = done[i]
+	}
+	all := make([]record.Position, 0, len(w.known))
+	for _, p := range w.known {
+		all = append(all, p)
+	}
+	slices.SortFunc(all, func(a, b record.Position) int { return cmp.Compare(a.Partition, b.Partition) })
+	state := w.sinkState
+
+	w.unlock()
+	err := guard("commit", func() (err error) {
+		state, err = w.store(ctx, done, all, state)
+		return err
+	})
+	w.mu.Lock()
+	if err != nil {
+		return fmt.Errorf("commit %s: %w", w.spec.Route.Addr, err)
+	}
+	w.sinkState = state
+	for i, l := range lanes {
+		l.committed = done[i]
+	}
+	return nil
+}
+
+// moved gives the lanes that have something to commit and a permit to.
+func (w *Worker) moved(only *lane) (lanes []*lane) {
+	for _, l := range w.lanes {
+		if !l.over && l.position() != l.committed && (l == only || only == nil && !l.revoking) {
+			lanes = append(lanes, l)
+		}
+	}
+	return lanes
+}
+
+// position is what may be committed of the lane.
+func (l *lane) position() record.Position {
+	if l.w.atMostOnce {
+		return l.claimed
+	}
+	return l.prefix()
+}
+
+// store makes the sink durable, then the positions.
+func (w *Worker) store(ctx context.Context, done, all []record.Position, state []byte) ([]byte, error) {
+	var err error
+	if w.cp != nil {
+		if state, err = w.cp.Sync(ctx); err != nil {
+			return nil, fmt.Errorf("sync sink %s: %w", w.spec.Route.To.Addr, err)
+		}
+	}
+	if w.spec.Positions != nil {
+		if err := w.spec.Positions.SavePositions(ctx, w.spec.Route.Addr, all, state); err != nil {
+			return nil, fmt.Errorf("save positions: %w", err)
+		}
+	}
+	return state, w.spec.Source.Commit(ctx, done)
+}
+
+// listener is what the source tells about its partitions.
+type listener struct{ w *Worker }
+
+// Assigned makes a lane for each partition. One that it had is lost first.
+func (s listener) Assigned(parts []record.Position) {
+	w := s.w
+	w.mu.Lock()
+	defer w.unlock()
+	for _, p := range parts {
+		l := w.newLane(p)
+		if old := w.lanes[p.Partition]; old != nil {
+			old.end()
+			l.before = old.next
+		} else {
+			l.before = w.gone[p.Partition]
+		}
+		delete(w.gone, p.Partition)
+		w.lanes[p.Partition] = l
+	}
+	w.changed.Broadcast()
+}
+
+// revokeWait bounds how long a revocation waits for writes that are on their
+// way, so that the next owner does not overtake them.
+const revokeWait = 5 * time.Second
+
+// Revoked commits what is finished and forgets the lanes. What was not given
+// to the sink is not waited for.
+func (s listener) Revoked(ctx context.Context, parts []int32) {
+	w := s.w
+	ctx, cancel := context.WithTimeout(ctx, revokeWait)
+	defer cancel()
+	wake := context.AfterFunc(ctx, func() {
+		w.mu.Lock()
+		w.changed.Broadcast()
+		w.mu.Unlock()
+	})
+	defer wake()
+
+	lanes := s.close(parts)
+	w.mu.Lock()
+	writing := func() (n int) {
+		for _, l := range lanes {
+			n += l.writing
+		}
+		return n
+	}
+	for writing() > 0 && ctx.Err() == nil && !w.aborted {
+		w.changed.Wait()
+	}
+	w.mu.Unlock()
+	for _, l := range lanes {
+		if w.atMostOnce {
+			break // everything written is committed
+		}
+		if err := w.commit(ctx, l); err != nil {
+			w.log.Warn("commit at revocation failed: records will be repeated", "route", w.spec.Route.Addr.String(), "partition", l.part, "error", err)
+		}
+	}
+	w.mu.Lock()
+	for w.committing && ctx.Err() == nil {
+		w.changed.Wait() // it may hold a position of these lanes from before
+	}
+	s.forget(lanes)
+	w.unlock()
+}
+
+// close takes the permits of lanes: from now on only Revoked commits them.
+func (s listener) close(parts []int32) (lanes []*lane) {
+	w := s.w
+	w.mu.Lock()
+	defer w.unlock()
+	for _, p := range parts {
+		if l := w.lanes[p]; l != nil && !l.over {
+			l.revoking = true
+			lanes = append(lanes, l)
+		}
+	}
+	w.changed.Broadcast()
+	return lanes
+}
+
+// forget ends lanes. A commit that is still under way is cancelled.
+func (s listener) forget(lanes []*lane) {
+	w := s.w
+	if w.committing && w.cancelCommit != nil && len(lanes) > 0 {
+		w.cancelCommit()
+	}
+	for _, l := range lanes {
+		l.end()
+		w.gone[l.part] = l.next
+		delete(w.known, l.part)
+		if w.lanes[l.part] == l {
+			delete(w.lanes, l.part)
+		}
+	}
+	for _, l := range w.lanes {
+		l.balance() // their shares are larger now
+	}
+	w.changed.Broadcast()
+}
+
+// Lost forgets lanes at once: others own the partitions.
+func (s listener) Lost(parts []int32) {
+	lanes := s.close(parts)
+	s.w.mu.Lock()
+	s.forget(lanes)
+	s.w.unlock()
+}
+
+// DataLoss counts, and stops the route where on_data_loss says so.
+func (s listener) DataLoss(part int32, from, to int64) {
+	w := s.w
+	err := fmt.Errorf("records %d to %d of %s, partition %d, were removed before they were read", from, to-1, w.spec.Route.From.Addr, part)
+	w.log.Error("data loss", "route", w.spec.Route.Addr.String(), "error", err)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lostBefore += max(to-from, 0)
+	w.note(err)
+	if w.plan.Load().dataLossStops {
+		w.stopLocked(fmt.Errorf("%w; the route stops because on_data_loss is \"stop\"", err), true)
+	}
+}

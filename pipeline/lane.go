@@ -1,0 +1,318 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"keystone/pipeline/record"
+)
+
+// tasksPerLane bounds the batches of one lane in flight, beside their bytes.
+const tasksPerLane = 1024
+
+// lane is one incarnation of a source partition: what is read, from the
+// oldest unfinished batch to the newest, and the counters. All of it is
+// guarded by Worker.mu.
+//
+// Tasks have consecutive numbers. Those from base to writeSeq were given to the
+// sink, those up to evalSeq are evaluated or being evaluated, those up to endSeq wait for that.
+type lane struct {
+	w                         *Worker
+	part                      int32
+	serial                    int64
+	ctx                       context.Context // ends when the lane does, or with the worker's abort
+	cancel                    context.CancelFunc
+	ring                      []*task // of a power of two; number n is at n & (len-1)
+	base                      uint64
+	writeSeq, evalSeq, endSeq uint64
+
+	runners   int  // goroutines at work for the lane
+	writer    bool // one of them writes
+	writing   int  // writes without done
+	attention int  // tasks that were written and have records to be written again, or letters
+	bytes     int64
+	records   int64
+	wait      Activity // what the writer waits for, if it does
+	attempt   int      // of what is being retried
+	backoff   *backoff.ExponentialBackOff
+	err       error     // of the last attempt
+	failing   time.Time // since when
+
+	revoking bool // nothing more is written; only the revocation commits
+	halted   bool // stopped before a record; keeps its finished prefix
+	over     bool // ended: nothing of it counts any more
+
+	want   bool // that the source pauses it
+	paused bool // it was told to; guarded by flowMu
+
+	before    record.Position // how far the last incarnation had read; zero if there was none
+	start     record.Position // where reading began
+	next      record.Position // after the last record read
+	finished  record.Position // the longest prefix with outcomes ends here
+	claimed   record.Position // at most once: committed before it is written
+	committed record.Position
+	counts    Counts
+	revision  int64 // of the last batch read
+	from      int64 // first offset read with it
+}
+
+func (w *Worker) newLane(start record.Position) *lane {
+	w.serial++
+	l := &lane{w: w, part: start.Partition, serial: w.serial, start: start, next: start, finished: start, claimed: start, committed: start}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	if w.aborted {
+		l.cancel()
+	}
+	return l
+}
+
+// dead tells that nothing of the lane is to be started any more.
+func (l *lane) dead() bool { return l.over || l.halted || l.revoking || l.w.aborted }
+
+// flying tells that something of the lane will still get an outcome.
+func (l *lane) flying() bool { return l.base < l.endSeq && !l.halted && !l.over }
+
+func (l *lane) at(n uint64) *task { return l.ring[n&uint64(len(l.ring)-1)] }
+
+// push appends a task that was read.
+func (l *lane) push(t *task) {
+	if int(l.endSeq-l.base) == len(l.ring) {
+		bigger := make([]*task, max(8, 2*len(l.ring)))
+		for n := l.base; n < l.endSeq; n++ {
+			bigger[n&uint64(len(bigger)-1)] = l.at(n)
+		}
+		l.ring = bigger
+	}
+	l.ring[l.endSeq&uint64(len(l.ring)-1)] = t
+	l.endSeq++
+	l.next = t.next
+	l.counts.Read += int64(t.read)
+	l.counts.ReadBytes += int64(t.in.Bytes)
+	l.bytes += t.bytes
+	l.records += int64(t.read)
+	l.w.inFlight += t.bytes
+	if t.read > 0 && (l.revision != t.plan.revision || l.counts.Read == int64(t.read)) {
+		l.revision, l.from = t.plan.revision, t.in.Records[0].Offset
+	}
+}
+
+// unevaluated is how many tasks wait for evaluation.
+func (l *lane) unevaluated() int { return int(l.endSeq - l.evalSeq) }
+
+// toWrite gives the next task in order, if it is evaluated.
+func (l *lane) toWrite() *task {
+	if l.writeSeq == l.evalSeq {
+		return nil
+	}
+	if t := l.at(l.writeSeq); t.ready {
+		return t
+	}
+	return nil
+}
+
+// mayWrite tells whether the writer has something to do now.
+func (l *lane) mayWrite() bool {
+	if l.writer || l.dead() {
+		return false
+	}
+	if l.attention > 0 {
+		return l.writing == 0 || l.hasLetters()
+	}
+	return l.writing < l.w.window && l.toWrite() != nil
+}
+
+// kick starts a runner where there is work for one more.
+func (l *lane) kick() {
+	if l.dead() {
+		return
+	}
+	idle := l.runners == 0 && l.unevaluated() > 0
+	behind := l.runners > 0 && l.runners < l.w.plan.Load().parallelism && l.unevaluated() > 1
+	if idle || behind || l.mayWrite() {
+		l.runners++
+		l.w.runners++
+		go l.run()
+	}
+}
+
+// run evaluates and writes until there is nothing to do for this goroutine.
+func (l *lane) run() {
+	w := l.w
+	var last *plan
+	var ev evaluator
+	w.mu.Lock()
+	for !l.dead() {
+		if l.mayWrite() {
+			l.writer = true
+			l.write()
+			l.writer = false
+			continue
+		}
+		if l.unevaluated() == 0 || l.runners > w.plan.Load().parallelism {
+			break // the second: one that only came to write
+		}
+		t := l.at(l.evalSeq)
+		l.evalSeq++
+		t.evaluating = true
+		w.unlock()
+		if t.plan != last {
+			if ev != nil {
+				last.giveBack(ev)
+			}
+			last, ev = t.plan, t.plan.eval()
+		}
+		err := t.evaluateGuarded(ev)
+		w.mu.Lock()
+		t.evaluating = false
+		switch {
+		case t.abandoned:
+			t.discard()
+		case err != nil:
+			w.abortLocked(fmt.Errorf("lane %d: %w", l.part, err))
+			ev = nil // it may be broken
+			last = nil
+		default:
+			t.ready = true
+		}
+		w.changed.Broadcast()
+	}
+	l.runners--
+	w.runners--
+	w.changed.Broadcast()
+	w.unlock()
+	if ev != nil {
+		last.giveBack(ev)
+	}
+}
+
+// settle takes finished tasks off the front and moves the prefix. It runs
+// whenever something of the lane got an outcome.
+func (l *lane) settle() {
+	if l.over || l.halted {
+		return
+	}
+	for l.base < l.writeSeq {
+		t := l.at(l.base)
+		if !t.finished() {
+			break
+		}
+		if t.refused {
+			l.halt(t, l.prefix())
+			return
+		}
+		l.pop(t)
+		t.account()
+		l.finished = t.next
+		if halt := t.halt; halt != nil {
+			l.halt(t, t.next)
+			t.discard()
+			return
+		}
+		t.discard()
+	}
+	l.w.markDirty()
+	l.balance()
+}
+
+// pop takes the front task out of the flight.
+func (l *lane) pop(t *task) {
+	l.ring[l.base&uint64(len(l.ring)-1)] = nil
+	l.base++
+	l.bytes -= t.bytes
+	l.records -= int64(t.read)
+	l.w.inFlight -= t.bytes
+}
+
+// prefix gives where the longest prefix with outcomes ends, within the oldest
+// task where only a part of it is unsettled.
+func (l *lane) prefix() record.Position {
+	if l.base == l.writeSeq || l.over || l.halted {
+		return l.finished
+	}
+	t := l.at(l.base)
+	if i := t.firstOpen(); i > 0 {
+		return t.position(i)
+	}
+	return l.finished
+}
+
+// halt stops the lane for good at a position and the route with t's error.
+func (l *lane) halt(t *task, at record.Position) {
+	l.finished = at
+	l.abandon()
+	l.halted = true
+	err := t.halt
+	l.w.note(err)
+	l.w.stopLocked(err, true)
+	l.w.markDirty()
+}
+
+// abandon gives up everything in flight: it gets no outcome here.
+func (l *lane) abandon() {
+	for l.base < l.endSeq {
+		t := l.at(l.base)
+		l.pop(t)
+		l.counts.Abandoned += int64(t.read)
+		t.abandoned = true
+		if !t.evaluating && !t.inWrite && !t.held {
+			t.discard()
+		}
+	}
+	l.writeSeq, l.evalSeq, l.attention = l.base, l.base, 0
+}
+
+// end is the end of this incarnation; its counters go to the route's.
+func (l *lane) end() {
+	if l.over {
+		return
+	}
+	l.finished = l.prefix()
+	l.abandon()
+	l.over = true
+	l.cancel()
+	l.w.ended.add(&l.counts)
+	l.w.changed.Broadcast()
+}
+
+// fail notes why an attempt failed; nil ends the retrying.
+func (l *lane) fail(err error) {
+	l.err = err
+	if err == nil {
+		l.attempt, l.wait, l.backoff = 0, "", nil
+		return
+	}
+	if l.attempt == 0 {
+		l.failing = time.Now()
+	}
+	l.attempt++
+	l.w.note(err)
+}
+
+// HaltError says that a route stopped before a record, because on_error says so.
+type HaltError struct {
+	Topic     string
+	Partition int32
+	Offset    int64
+	Code      string
+	At        string // place of the expression, if it was one
+	Err       error
+}
+
+// Error names the record.
+func (e *HaltError) Error() string {
+	at := ""
+	if e.At != "" {
+		at = e.At + ": "
+	}
+	return fmt.Sprintf("%s%s (%s); stopped before offset %d of %s, partition %d, because on_error is \"stop\"", at, e.Err, e.Code, e.Offset, e.Topic, e.Partition)
+}
+
+// Unwrap gives the cause.
+func (e *HaltError) Unwrap() error { return e.Err }
+
+// IsHalt tells whether err says that a route stopped before a record.
+func IsHalt(err error) bool { var h *HaltError; return errors.As(err, &h) }

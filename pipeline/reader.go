@@ -1,0 +1,244 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"keystone/pipeline/record"
+	"keystone/sources"
+)
+
+// read reads until the source or the limit ends, or reading is stopped; an
+// error is one that ends the route.
+func (w *Worker) read(ctx context.Context) error {
+	left := w.spec.Limit
+	if left <= 0 {
+		left = math.MaxInt64
+	}
+	var in *record.Batch
+	var retry *backoff.ExponentialBackOff
+	defer func() {
+		if in != nil {
+			w.giveBack(in)
+		}
+	}()
+	for left > 0 && w.room() {
+		if in == nil {
+			in = w.batch()
+		}
+		p := w.plan.Load()
+		in.Want = p.want
+		if left < math.MaxInt && (in.Want.Records == 0 || int64(in.Want.Records) > left) {
+			in.Want.Records = int(left)
+		}
+		serial := w.lastSerial()
+		err := guard("read", func() error { return w.spec.Source.Read(ctx, in) })
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF):
+			return nil
+		case isPanic(err) || sources.IsFatal(err):
+			return fmt.Errorf("read %s: %w", w.spec.Route.From.Addr, err)
+		case ctx.Err() != nil:
+			return nil
+		default:
+			if retry == nil {
+				retry = backoff.NewExponentialBackOff()
+				retry.InitialInterval, retry.MaxInterval, retry.Multiplier = p.retry.Initial, p.retry.Max, 2
+				retry.Reset()
+			}
+			w.readFailed(err)
+			in.Reset()
+			sleep(ctx, retry.NextBackOff())
+			continue
+		}
+		if retry != nil {
+			retry = nil
+			w.readFailed(nil)
+		}
+		if int64(len(in.Records)) > left {
+			cut(in, int(left))
+		}
+		left -= int64(len(in.Records))
+		records, bytes := len(in.Records), in.Bytes
+		if len(in.Records) == 0 && in.Next == (record.Position{}) {
+			continue // its linger passed
+		}
+		w.dispatch(in, p, serial)
+		in = nil
+		if d := p.debt(records, bytes); d > 0 && left > 0 {
+			w.throttle(ctx, d, p)
+		}
+	}
+	return nil
+}
+
+// cut ends a batch before record n.
+func cut(b *record.Batch, n int) {
+	b.Next.Offset = b.Records[n].Offset
+	clear(b.Records[n:])
+	b.Records = b.Records[:n]
+	b.Bytes = 0
+	for i := range b.Records {
+		b.Bytes += len(b.Records[i].Key) + len(b.Records[i].Value)
+	}
+}
+
+func (w *Worker) readFailed(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.readErr = err
+	if err == nil {
+		w.readTries = 0
+		return
+	}
+	w.readTries++
+	w.note(err)
+}
+
+func (w *Worker) lastSerial() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.serial
+}
+
+// room waits until at least one lane may take a batch; false: reading ends.
+// While all are full nothing is paused: the source's own buffers fill up.
+func (w *Worker) room() bool {
+	w.mu.Lock()
+	defer w.unlock()
+	for !w.stopping && (w.held || w.full()) {
+		w.waiting = !w.held
+		w.changed.Wait()
+	}
+	w.waiting = false
+	return !w.stopping
+}
+
+func (w *Worker) full() bool {
+	ahead := w.plan.Load().parallelism + 1
+	share := w.share()
+	some := false
+	for _, l := range w.lanes {
+		if l.dead() {
+			continue
+		}
+		if l.bytes < share && l.unevaluated() < ahead && l.endSeq-l.base < tasksPerLane {
+			return false
+		}
+		some = true
+	}
+	return some
+}
+
+// share is what a lane may have in flight: the route's bytes in equal parts.
+func (w *Worker) share() int64 {
+	return max(1, w.plan.Load().maxInFlight/int64(max(1, len(w.lanes))))
+}
+
+// dispatch hands a batch to its lane. serial is that of the newest lane when the read began.
+func (w *Worker) dispatch(in *record.Batch, p *plan, serial int64) {
+	w.mu.Lock()
+	l := w.lanes[in.Partition]
+	// One slow lane must not stop the others, so it is paused below. A source that
+	// does not heed that must not fill the memory either.
+	for l != nil && !l.dead() && (l.bytes >= 2*w.share() || l.endSeq-l.base >= tasksPerLane) {
+		w.waiting = true
+		w.changed.Wait()
+	}
+	w.waiting = false
+	if l == nil || l.dead() || l.serial > serial && l.stale(in) {
+		// Nobody owns it any more: it is read again by whoever comes next.
+		w.mu.Unlock()
+		w.giveBack(in)
+		return
+	}
+	if len(in.Records) == 0 && in.Next == l.next {
+		w.mu.Unlock()
+		w.giveBack(in)
+		return
+	}
+	l.push(w.newTask(l, p, in))
+	l.balance()
+	l.kick()
+	w.unlock()
+}
+
+// stale tells a batch that the lane's predecessor should have got.
+//
+// A: Read takes records [300, 400) of a partition. B: the partition is revoked and assigned again,
+// at 100, which is what was committed. A: Read returns. Giving [300, 400) to the new lane would
+// commit past [100, 300). The predecessor had read up to 300; what the new lane
+// gets first begins before that, because there are records that the
+// predecessor got.
+func (l *lane) stale(in *record.Batch) bool {
+	return len(in.Records) > 0 && l.before.Identity == in.Next.Identity &&
+		l.start.Offset < l.before.Offset && in.Records[0].Offset >= l.before.Offset
+}
+
+// balance decides whether the source should read the lane: not above its
+// share, again below half of it.
+func (l *lane) balance() {
+	want := l.want
+	share := l.w.share()
+	switch {
+	case l.bytes >= share || l.endSeq-l.base >= tasksPerLane:
+		want = len(l.w.lanes) > 1 // with one lane the reader itself waits
+	case l.bytes <= share/2:
+		want = false
+	}
+	if want != l.want {
+		l.want = want
+		l.w.flowDue = true
+	}
+}
+
+// flow tells the source what is wanted. It compares with what the source was
+// told last, under a lock of its own: two calls cannot leave the older word standing.
+func (w *Worker) flow() {
+	w.flowMu.Lock()
+	defer w.flowMu.Unlock()
+	var pause, resume []int32
+	w.mu.Lock()
+	for _, l := range w.lanes {
+		if l.want != l.paused && !l.over {
+			l.paused = l.want
+			if l.want {
+				pause = append(pause, l.part)
+			} else {
+				resume = append(resume, l.part)
+			}
+		}
+	}
+	w.mu.Unlock()
+	if len(pause) > 0 {
+		w.spec.Source.Pause(pause)
+	}
+	if len(resume) > 0 {
+		w.spec.Source.Resume(resume)
+	}
+}
+
+// throttle waits before reading again; a new plan or the end of reading cuts it short.
+func (w *Worker) throttle(ctx context.Context, d time.Duration, p *plan) {
+	due := time.Now().Add(d)
+	timer := time.AfterFunc(d, func() {
+		w.mu.Lock()
+		w.changed.Broadcast()
+		w.mu.Unlock()
+	})
+	defer timer.Stop()
+	w.mu.Lock()
+	defer w.unlock()
+	w.throttled = true
+	for !w.stopping && w.plan.Load() == p && time.Now().Before(due) {
+		w.changed.Wait()
+	}
+	w.throttled = false
+}
