@@ -150,6 +150,7 @@ func ordinal(i int) string {
 func (f *Func) variadic() *Func            { f.MaxArgs = -1; return f }
 func (f *Func) constant(args ...int) *Func { f.ConstArgs = args; return f }
 func (f *Func) nilIsValue() *Func          { f.Nil = NilIsValue; return f }
+func (f *Func) condition() *Func           { f.Predicate, f.Condition = 1, true; return f }
 func (f *Func) predicate() *Func           { f.Predicate = 1; return f }
 
 // oneOf adds that constant argument i is one of the words.

@@ -31,18 +31,18 @@ func elementFuncs() []*Func {
 	both := []kinds{aList, aAny}
 	tags := `{"tags":[{"n":"a","v":1},{"n":"b","v":2},{"n":"c"}]}`
 	return []*Func{
-		fn("all", "all(list, predicate) -> bool", "Whether the predicate holds for every element; true for an empty list.", 2, both, gives(types.BoolType), eg("all([1, 2], # > 0)", "true"), on(tags, "all(tags, .v > 0)", "false"), eg("all([], # > 0)", "true"), eg("all(nil, # > 0)", "null"), failsOn(`{"a":[1]}`, "all(a, #)", CodeType)).predicate(),
-		fn("none", "none(list, predicate) -> bool", "Whether the predicate holds for no element.", 2, both, gives(types.BoolType), eg("none([1, 2], # > 2)", "true"), eg("none([], true)", "true"), on(tags, "none(tags, .v > 1)", "false")).predicate(),
-		fn("any", "any(list, predicate) -> bool", "Whether the predicate holds for at least one element.", 2, both, gives(types.BoolType), eg("any([1, 2], # > 1)", "true"), eg("any([], true)", "false"), on(tags, "any(tags, .n == 'c')", "true"), failsOn(`{"a":"x"}`, "any(a, true)", CodeType)).predicate(),
-		fn("one", "one(list, predicate) -> bool", "Whether the predicate holds for exactly one element.", 2, both, gives(types.BoolType), eg("one([1, 2], # > 1)", "true"), eg("one([2, 2], # > 1)", "false"), eg("one([], true)", "false")).predicate(),
-		fn("filter", "filter(list, predicate) -> list", "The elements for which the predicate holds.", 2, both, same(0), eg("filter([1, 2, 3], # > 1)", "[2,3]"), on(tags, "filter(tags, .v == 1)", `[{"n":"a","v":1}]`), eg("filter([5, 6], #index == 1)", "[6]"), eg("filter(nil, true)", "null")).predicate(),
+		fn("all", "all(list, predicate) -> bool", "Whether the predicate holds for every element; true for an empty list.", 2, both, gives(types.BoolType), eg("all([1, 2], # > 0)", "true"), on(tags, "all(tags, .v > 0)", "false"), eg("all([], # > 0)", "true"), eg("all(nil, # > 0)", "null"), failsOn(`{"a":[1]}`, "all(a, #)", CodeType)).condition(),
+		fn("none", "none(list, predicate) -> bool", "Whether the predicate holds for no element.", 2, both, gives(types.BoolType), eg("none([1, 2], # > 2)", "true"), eg("none([], true)", "true"), on(tags, "none(tags, .v > 1)", "false")).condition(),
+		fn("any", "any(list, predicate) -> bool", "Whether the predicate holds for at least one element.", 2, both, gives(types.BoolType), eg("any([1, 2], # > 1)", "true"), eg("any([], true)", "false"), on(tags, "any(tags, .n == 'c')", "true"), failsOn(`{"a":"x"}`, "any(a, true)", CodeType)).condition(),
+		fn("one", "one(list, predicate) -> bool", "Whether the predicate holds for exactly one element.", 2, both, gives(types.BoolType), eg("one([1, 2], # > 1)", "true"), eg("one([2, 2], # > 1)", "false"), eg("one([], true)", "false")).condition(),
+		fn("filter", "filter(list, predicate) -> list", "The elements for which the predicate holds.", 2, both, same(0), eg("filter([1, 2, 3], # > 1)", "[2,3]"), on(tags, "filter(tags, .v == 1)", `[{"n":"a","v":1}]`), eg("filter([5, 6], #index == 1)", "[6]"), eg("filter(nil, true)", "null")).condition(),
 		fn("map", "map(list, expression) -> list", "What the expression gives for each element.", 2, both, func(args []types.Type, _ []*Node) (types.Type, error) {
 			if args[1].Kind == types.Nil {
 				return types.ListOf(types.AnyType), nil
 			}
 			return types.ListOf(args[1]), nil
 		}, eg("map([1, 2], # * 2)", "[2,4]"), on(tags, "map(tags, .n)", `["a","b","c"]`), eg("map(['a', 'b'], #index)", "[0,1]"), on(tags, "map(tags, .v)", "[1,2,null]")).predicate(),
-		fn("count", "count(list, predicate) -> int", "For how many elements the predicate holds; without it, how many elements are true.", 1, both, gives(types.IntType), eg("count([1, 2, 3], # > 1)", "2"), eg("count([true, false, nil])", "1"), eg("count([], true)", "0"), eg("count(nil)", "null")).predicate(),
+		fn("count", "count(list, predicate) -> int", "For how many elements the predicate holds; without it, how many elements are true.", 1, both, gives(types.IntType), eg("count([1, 2, 3], # > 1)", "2"), eg("count([true, false, nil])", "1"), eg("count([], true)", "0"), eg("count(nil)", "null")).condition(),
 		fn("sum", "sum(list, expression) -> number", "The sum of the elements, or of what the expression gives for each, from the left; 0 for an empty list, nil where one is nil.", 1, both, func(args []types.Type, _ []*Node) (types.Type, error) {
 			t := elemOf(args[0])
 			if len(args) > 1 {
@@ -56,10 +56,10 @@ func elementFuncs() []*Func {
 			}
 			return types.AnyType, nil
 		}, eg("sum([1, 2, 3])", "6"), eg("sum([1, 0.5])", "1.5"), eg("sum([])", "0"), on(tags, "sum(filter(tags, .v != nil), .v)", "3"), on(tags, "sum(tags, .v)", "null"), fails("sum([9223372036854775807, 1])", CodeOverflow), failsOn(`{"a":["x"]}`, "sum(a)", CodeType)).predicate(),
-		fn("find", "find(list, predicate) -> any", "The first element for which the predicate holds, else nil.", 2, both, element(0), eg("find([1, 2, 3], # > 1)", "2"), eg("find([1], # > 1)", "null"), on(tags, "find(tags, .n == 'b').v", "2")).predicate(),
-		fn("findIndex", "findIndex(list, predicate) -> int", "The index of the first element for which the predicate holds, else nil.", 2, both, gives(types.IntType), eg("findIndex([1, 2, 3], # > 1)", "1"), eg("findIndex([1], # > 1)", "null")).predicate(),
-		fn("findLast", "findLast(list, predicate) -> any", "The last element for which the predicate holds, else nil.", 2, both, element(0), eg("findLast([1, 2, 3], # > 1)", "3"), eg("findLast([], true)", "null")).predicate(),
-		fn("findLastIndex", "findLastIndex(list, predicate) -> int", "The index of the last element for which the predicate holds, else nil.", 2, both, gives(types.IntType), eg("findLastIndex([1, 2, 3], # > 1)", "2"), eg("findLastIndex([1], false)", "null")).predicate(),
+		fn("find", "find(list, predicate) -> any", "The first element for which the predicate holds, else nil.", 2, both, element(0), eg("find([1, 2, 3], # > 1)", "2"), eg("find([1], # > 1)", "null"), on(tags, "find(tags, .n == 'b').v", "2")).condition(),
+		fn("findIndex", "findIndex(list, predicate) -> int", "The index of the first element for which the predicate holds, else nil.", 2, both, gives(types.IntType), eg("findIndex([1, 2, 3], # > 1)", "1"), eg("findIndex([1], # > 1)", "null")).condition(),
+		fn("findLast", "findLast(list, predicate) -> any", "The last element for which the predicate holds, else nil.", 2, both, element(0), eg("findLast([1, 2, 3], # > 1)", "3"), eg("findLast([], true)", "null")).condition(),
+		fn("findLastIndex", "findLastIndex(list, predicate) -> int", "The index of the last element for which the predicate holds, else nil.", 2, both, gives(types.IntType), eg("findLastIndex([1, 2, 3], # > 1)", "2"), eg("findLastIndex([1], false)", "null")).condition(),
 		fn("groupBy", "groupBy(list, expression) -> object", "The elements as lists by what the expression gives for each: a string, or an int or bool as text. Groups are in the order of their first element.", 2, both, func(args []types.Type, _ []*Node) (types.Type, error) {
 			return types.MapOf(types.ListOf(elemOf(args[0]))), nil
 		}, eg("groupBy([1, 2, 3], # % 2 == 1)", `{"true":[1,3],"false":[2]}`), eg("groupBy(['aa', 'b', 'cc'], len(#))", `{"2":["aa","cc"],"1":["b"]}`), eg("groupBy([], #)", "{}"), fails("groupBy([nil], #)", CodeType)).predicate(),

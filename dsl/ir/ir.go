@@ -103,6 +103,7 @@ type Func struct {
 	MinArgs   int
 	MaxArgs   int   // -1: any number
 	Predicate int   // index of the argument that is a predicate over elements, or -1
+	Condition bool  // the predicate is a condition: a bool
 	ConstArgs []int // indices of arguments that must be constants
 	NotInJobs bool
 	// Result gives the type for the argument types, or an error that names
