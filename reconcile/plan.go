@@ -32,7 +32,7 @@ const (
 type Change struct {
 	Addr      addr.Addr
 	Action    Action
-	MovedFrom addr.Addr // of a renamed address
+	MovedFrom addr.Addr // of a renamed address; Action is Move, or Replace where kept state is lost too
 	Before    *configs.Resource
 	After     *configs.Resource
 	Options   []OptionChange
@@ -40,6 +40,29 @@ type Change struct {
 	Impact    Impact
 	// Destructive changes lose data or kept state: serve leaves them to an explicit apply.
 	Destructive bool
+	// Blocked says why the change cannot be carried out as it stands, and what to do; apply refuses it.
+	Blocked string
+	// Kept is what the address goes on using from an earlier name; zero if nothing.
+	Kept Identity
+}
+
+// Identity is the names in the outside world that a moved address keeps: they
+// are derived from the name that it had first.
+type Identity struct {
+	Group string `json:"group,omitempty"` // of a route
+	Topic string `json:"topic,omitempty"` // of a stream
+}
+
+// IsZero tells an address that never moved.
+func (i Identity) IsZero() bool { return i == Identity{} }
+
+// Goal is what should be: one configuration of one namespace and environment.
+// Serial is of the stored revision that the plan is made against (0: none).
+type Goal struct {
+	Serial    int64
+	Env       string
+	Namespace string
+	Config    *configs.Config
 }
 
 // OptionChange is one option that differs. Sensitive values show references only.
@@ -87,6 +110,7 @@ const (
 	Degraded Health = "degraded" // runs, but something is wrong
 	Missing  Health = "missing"  // in the goal, not in the world
 	Disabled Health = "disabled" // enabled = false
+	Finished Health = "finished" // its source ended, and everything is delivered
 )
 
 // State is one address as the runtime sees it.
@@ -101,6 +125,39 @@ type State struct {
 	Counters Counters
 	Lag      int64 // records that wait; -1 unknown
 	Group    string
+
+	// Namespace of who owns it; "" is the plan's own. Diff never touches another's.
+	Namespace string
+	// Interrupted is set when a change to this resource was begun and is not
+	// known to have finished: the world may be as before, as this, or between.
+	Interrupted *configs.Resource
+	// Deps is what the address refers to, as it was when this address was
+	// last applied. Diff compares it with the goal, so that a change of a sink reaches its
+	// routes also after a crash between the two. nil: as it is in States.
+	Deps map[addr.Addr]*configs.Resource
+	// Kept is the names that it keeps from before it was moved.
+	Kept Identity
+	// Reading is where a route stands in what it reads.
+	Reading Reading
+	// Topic is what a stream's topic holds.
+	Topic Topic
+	// Conditions are what the health monitor concludes from successive observations.
+	Conditions []Condition
+}
+
+// Reading is what is known of a route's position in its source.
+type Reading struct {
+	Known     bool  // whether the other fields were observed
+	Committed int   // partitions with a committed (or stored) position
+	Retained  int64 // records that the source holds: what reading from the start would take; -1 unknown
+}
+
+// Topic is what is known of a stream's topic.
+type Topic struct {
+	Name       string
+	ID         string
+	Partitions int   // 0: not known
+	Records    int64 // that it holds; -1 or 0: none or not known
 }
 
 // Counters are a route's outcomes since its worker started.
@@ -118,6 +175,13 @@ type Counters struct {
 }
 
 // Observed is the world: what runs, and what the clusters hold.
+//
+// A Runtime fills what it can see: Health, Since, Error, Activity, Drift (only
+// differences that applying the goal again would mend; others are Degraded with an
+// Error), Restarts, Counters, Lag, Group, Namespace, Reading, Topic, and Resource
+// where something of it is there. Addresses that it has not been told to run are
+// simply absent. What was applied earlier (Resource, Interrupted, Deps, Kept) is
+// merged in from the ledger by the loop (see Merge).
 type Observed struct {
 	At     time.Time
 	States map[addr.Addr]State
@@ -128,6 +192,11 @@ type Observed struct {
 // Runtime carries out the changes of a plan.
 type Runtime interface {
 	Observe(ctx context.Context) (Observed, error)
-	// Apply carries out one change of goal; idempotent.
+	// Apply carries out one change of goal; idempotent. Only Replace and Delete
+	// may destroy: Delete of a stream deletes its topic; Replace of a stream deletes the topic
+	// only where the new one has the same name and cluster, and leaves another one where it is. Every other action means "make the address as Change.After
+	// says", also when nothing of it is there. Change.Before is what was applied last (its Options
+	// are always filled; its Body may come from the store). It runs beside
+	// other Applys, never for one address twice at a time.
 	Apply(ctx context.Context, goal *configs.Config, c Change) error
 }

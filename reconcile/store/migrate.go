@@ -1,0 +1,129 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+)
+
+// formats are the steps from one format of the file to the next; the format
+// is the number of steps taken (PRAGMA user_version). Steps are never
+// changed once released, only added.
+var formats = [...]string{
+	`CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+	CREATE TABLE revisions (
+		serial    INTEGER PRIMARY KEY,
+		namespace TEXT NOT NULL,
+		time      INTEGER NOT NULL, -- nanoseconds since 1970 UTC
+		who       TEXT NOT NULL,
+		why       TEXT NOT NULL,
+		goal      BLOB,             -- gzip; NULL once it is old
+		sources   TEXT NOT NULL     -- JSON
+	) STRICT;
+	CREATE INDEX revisions_namespace ON revisions (namespace, serial);
+
+	CREATE TABLE resources (
+		hash BLOB PRIMARY KEY,      -- SHA-256 of data
+		data BLOB NOT NULL          -- JSON
+	) STRICT, WITHOUT ROWID;
+
+	CREATE TABLE applied (
+		namespace   TEXT NOT NULL,
+		addr        TEXT NOT NULL,
+		resource    BLOB REFERENCES resources (hash),
+		interrupted BLOB REFERENCES resources (hash),
+		deps        TEXT NOT NULL,  -- JSON: address to hash in hex
+		kept        TEXT NOT NULL,  -- JSON
+		"group"     TEXT NOT NULL,
+		topic       TEXT NOT NULL,
+		serial      INTEGER NOT NULL,
+		time        INTEGER NOT NULL,
+		PRIMARY KEY (namespace, addr)
+	) STRICT, WITHOUT ROWID;
+
+	CREATE TABLE positions (
+		namespace TEXT NOT NULL,
+		route     TEXT NOT NULL,
+		source    TEXT NOT NULL,
+		partition INTEGER NOT NULL,
+		"offset"  INTEGER NOT NULL,
+		epoch     INTEGER NOT NULL,
+		identity  TEXT NOT NULL,
+		name      TEXT NOT NULL,
+		PRIMARY KEY (namespace, route, source, partition)
+	) STRICT, WITHOUT ROWID;
+
+	CREATE TABLE sink_states (
+		namespace TEXT NOT NULL,
+		route     TEXT NOT NULL,
+		source    TEXT NOT NULL,
+		sink      TEXT NOT NULL,
+		state     BLOB,
+		PRIMARY KEY (namespace, route, source, sink)
+	) STRICT, WITHOUT ROWID;
+
+	CREATE TABLE audit (
+		id        INTEGER PRIMARY KEY,
+		namespace TEXT NOT NULL,
+		time      INTEGER NOT NULL,
+		who       TEXT NOT NULL,
+		action    TEXT NOT NULL,
+		addr      TEXT NOT NULL,
+		serial    INTEGER NOT NULL,
+		detail    TEXT NOT NULL
+	) STRICT;
+
+	CREATE TABLE leases (
+		name  TEXT PRIMARY KEY,
+		pid   INTEGER NOT NULL,
+		host  TEXT NOT NULL,
+		since INTEGER NOT NULL,
+		token INTEGER NOT NULL  -- grows with every holder
+	) STRICT, WITHOUT ROWID;`,
+}
+
+// migrate takes the steps that the file lacks, in one transaction.
+func (s *Store) migrate(ctx context.Context) error {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return s.wrap("open", err)
+	}
+	defer tx.Rollback() //nolint:errcheck // after Commit there is nothing to roll back
+	var format int
+	if err := tx.QueryRowContext(ctx, `PRAGMA user_version`).Scan(&format); err != nil {
+		return s.wrap("open", err)
+	}
+	if format > len(formats) {
+		return &NewerFormatError{Path: s.path, Format: format, Wanted: len(formats)}
+	}
+	for i, step := range formats[format:] {
+		if _, err := tx.ExecContext(ctx, step); err != nil {
+			return fmt.Errorf("bring %s to format %d: %w", s.path, format+i+1, err)
+		}
+	}
+	if format < len(formats) {
+		if _, err := tx.ExecContext(ctx, fmt.Sprintf(`PRAGMA user_version = %d`, len(formats))); err != nil {
+			return s.wrap("open", err)
+		}
+	}
+	return s.wrap("open", tx.Commit())
+}
+
+// in runs f in a savepoint of tx: what f did is undone if it fails, and
+// the rest of the transaction is not.
+func in(ctx context.Context, tx *sql.Tx, f func(*sql.Tx) error) error {
+	if _, err := tx.ExecContext(ctx, `SAVEPOINT w`); err != nil {
+		return err
+	}
+	err := f(tx)
+	if err != nil {
+		if _, undo := tx.ExecContext(ctx, `ROLLBACK TO w`); undo != nil {
+			return fmt.Errorf("%w (and undoing it: %w)", err, undo)
+		}
+	}
+	if _, end := tx.ExecContext(ctx, `RELEASE w`); end != nil && err == nil {
+		err = end
+	}
+	return err
+}
