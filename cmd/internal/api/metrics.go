@@ -1,0 +1,142 @@
+package api
+
+import (
+	"context"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"keystone/configs/addr"
+	"keystone/reconcile"
+)
+
+// Metric declares one metric. Names are an interface: a test pins them.
+type Metric struct {
+	Name   string
+	Type   string // counter, gauge
+	Labels []string
+	Doc    string
+}
+
+// Metrics lists what /metrics shows, beside Go's and the process's own.
+func Metrics() []Metric {
+	return []Metric{
+		{"keystone_build_info", "gauge", []string{"version", "revision", "go_version"}, "Always 1; the labels say what runs."},
+		{"keystone_goal_serial", "gauge", []string{"namespace", "environment"}, "Serial of the revision that is the goal."},
+		{"keystone_reconcile_turns_total", "counter", nil, "Turns of the reconcile loop."},
+		{"keystone_configuration_problems", "gauge", nil, "Problems of an edit that was not taken; 0 when the files are good."},
+		{"keystone_changes_waiting", "gauge", nil, "Destructive changes that wait for an explicit apply."},
+		{"keystone_cluster_reachable", "gauge", []string{"cluster"}, "1 when the cluster answered at the last observation, 0 when not; absent for clusters without trouble so far."},
+		{"keystone_address_health", "gauge", []string{"address", "health"}, "1 for the health that the address has."},
+		{"keystone_address_drift", "gauge", []string{"address"}, "Differences between the address's goal and the world."},
+		{"keystone_restarts_total", "counter", []string{"address"}, "Restarts of the address's worker."},
+		{"keystone_route_read_total", "counter", []string{"route"}, "Records read since the worker started."},
+		{"keystone_route_records_total", "counter", []string{"route", "outcome"}, "Records by outcome since the worker started: delivered, filtered, dead_lettered, dropped."},
+		{"keystone_route_reasons_total", "counter", []string{"route", "reason"}, "Dropped and dead-lettered records by reason since the worker started."},
+		{"keystone_route_written_total", "counter", []string{"route"}, "Records that went out; differs from delivered where explode makes several of one."},
+		{"keystone_route_retries_total", "counter", []string{"route"}, "Deliveries tried again."},
+		{"keystone_route_lost_before_read_total", "counter", []string{"route"}, "Records that retention or truncation removed before they were read."},
+		{"keystone_route_in_flight_records", "gauge", []string{"route"}, "Records read that have no outcome yet."},
+		{"keystone_route_lag_records", "gauge", []string{"route"}, "Records that wait in the source; absent when not known."},
+	}
+}
+
+const scrapeTimeout = 5 * time.Second
+
+func metricsHandler(b Backend, v Version) http.Handler {
+	r := prometheus.NewPedanticRegistry()
+	r.MustRegister(newCollector(b, v), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return promhttp.HandlerFor(r, promhttp.HandlerOpts{MaxRequestsInFlight: 4, ErrorHandling: promhttp.HTTPErrorOnError})
+}
+
+// collector reads the world at each scrape; nothing is counted twice.
+type collector struct {
+	backend Backend
+	version Version
+	descs   map[string]*prometheus.Desc
+	types   map[string]prometheus.ValueType
+}
+
+func newCollector(b Backend, v Version) *collector {
+	c := &collector{backend: b, version: v, descs: map[string]*prometheus.Desc{}, types: map[string]prometheus.ValueType{}}
+	for _, m := range Metrics() {
+		c.descs[m.Name] = prometheus.NewDesc(m.Name, m.Doc, m.Labels, nil)
+		c.types[m.Name] = prometheus.GaugeValue
+		if m.Type == "counter" {
+			c.types[m.Name] = prometheus.CounterValue
+		}
+	}
+	return c
+}
+
+// Describe sends the descriptions.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, m := range Metrics() {
+		ch <- c.descs[m.Name]
+	}
+}
+
+// Collect sends the values of one observation.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+	defer cancel()
+	put := func(name string, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(c.descs[name], c.types[name], v, labels...)
+	}
+	put("keystone_build_info", 1, c.version.Version, c.version.Revision, c.version.Go)
+	w, err := c.backend.Status(ctx)
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(c.descs["keystone_goal_serial"], err)
+		return
+	}
+	put("keystone_goal_serial", float64(w.Serial), w.Namespace, w.Env)
+	put("keystone_reconcile_turns_total", float64(w.Turns))
+	put("keystone_configuration_problems", float64(len(w.Broken)))
+	put("keystone_changes_waiting", float64(len(w.Waiting)))
+	for a, st := range w.Observed.States {
+		if a.Type == "cluster" {
+			up := 1.0
+			if _, down := w.Observed.Unreachable[a]; down {
+				up = 0
+			}
+			put("keystone_cluster_reachable", up, a.String())
+		}
+		putState(put, a, st)
+	}
+	for a := range w.Observed.Unreachable {
+		if _, seen := w.Observed.States[a]; !seen {
+			put("keystone_cluster_reachable", 0, a.String())
+		}
+	}
+}
+
+func putState(put func(string, float64, ...string), a addr.Addr, st reconcile.State) {
+	name := a.String()
+	put("keystone_address_health", 1, name, string(st.Health))
+	put("keystone_address_drift", float64(len(st.Drift)), name)
+	if a.Type != "route" {
+		return
+	}
+	c := st.Counters
+	put("keystone_restarts_total", float64(st.Restarts), name)
+	put("keystone_route_read_total", float64(c.Read), name)
+	put("keystone_route_records_total", float64(c.Delivered), name, "delivered")
+	put("keystone_route_records_total", float64(c.Filtered), name, "filtered")
+	put("keystone_route_records_total", float64(c.DeadLettered), name, "dead_lettered")
+	put("keystone_route_records_total", float64(c.Dropped), name, "dropped")
+	for _, reason := range slices.Sorted(maps.Keys(c.Reasons)) {
+		put("keystone_route_reasons_total", float64(c.Reasons[reason]), name, reason)
+	}
+	put("keystone_route_written_total", float64(c.Written), name)
+	put("keystone_route_retries_total", float64(c.Retries), name)
+	put("keystone_route_lost_before_read_total", float64(c.LostBeforeRead), name)
+	put("keystone_route_in_flight_records", float64(c.InFlight), name)
+	if st.Lag >= 0 {
+		put("keystone_route_lag_records", float64(st.Lag), name)
+	}
+}

@@ -1,0 +1,87 @@
+package api
+
+import (
+	"slices"
+	"time"
+
+	"keystone/configs/addr"
+	"keystone/reconcile"
+)
+
+// Status is the goal and the world as they are shown and sent.
+type Status struct {
+	FormatVersion string            `json:"format_version"`
+	Version       Version           `json:"version"`
+	Env           string            `json:"environment"`
+	Namespace     string            `json:"namespace"`
+	Serial        int64             `json:"serial"`
+	Revision      Revision          `json:"revision"`
+	Offline       bool              `json:"offline"`
+	Started       time.Time         `json:"started,omitzero"`
+	ObservedAt    time.Time         `json:"observed_at,omitzero"`
+	Turns         int64             `json:"reconcile_turns"`
+	Waiting       []string          `json:"waiting_for_apply,omitempty"`
+	Diagnostics   []Diagnostic      `json:"diagnostics,omitempty"` // of an edit that was not taken
+	Unreachable   map[string]string `json:"unreachable,omitempty"` // clusters, with why
+	Addresses     []AddressStatus   `json:"addresses"`
+}
+
+// AddressStatus is one address.
+type AddressStatus struct {
+	Addr     string              `json:"address"`
+	Kind     string              `json:"kind,omitempty"`
+	Health   string              `json:"health"`
+	Since    time.Time           `json:"since,omitzero"`
+	Activity string              `json:"activity,omitempty"`
+	Error    string              `json:"error,omitempty"`
+	Drift    []string            `json:"drift,omitempty"`
+	Restarts int                 `json:"restarts"`
+	Lag      *int64              `json:"lag,omitempty"` // absent: not known
+	Group    string              `json:"group,omitempty"`
+	Counters *reconcile.Counters `json:"counters,omitempty"` // of a route
+}
+
+// NewStatus gives the shown form, in address order.
+func NewStatus(w World, v Version) Status {
+	s := Status{FormatVersion: FormatVersion, Version: v, Env: w.Env, Namespace: w.Namespace, Serial: w.Serial, Revision: w.Revision,
+		Offline: w.Offline, Started: w.Started, ObservedAt: w.Observed.At, Turns: w.Turns, Waiting: w.Waiting, Addresses: []AddressStatus{}}
+	if len(w.Broken) > 0 {
+		s.Diagnostics = NewDiagnostics(w.Broken, nil)
+	}
+	for a, why := range w.Observed.Unreachable {
+		if s.Unreachable == nil {
+			s.Unreachable = map[string]string{}
+		}
+		s.Unreachable[a.String()] = why
+	}
+	for _, a := range sortedAddrs(w.Observed.States) {
+		s.Addresses = append(s.Addresses, newAddressStatus(a, w.Observed.States[a]))
+	}
+	return s
+}
+
+func newAddressStatus(a addr.Addr, st reconcile.State) AddressStatus {
+	s := AddressStatus{Addr: a.String(), Health: string(st.Health), Since: st.Since, Activity: st.Activity, Error: st.Error,
+		Drift: st.Drift, Restarts: st.Restarts, Group: st.Group}
+	if st.Resource != nil {
+		s.Kind = st.Resource.Kind
+	}
+	if a.Type == "route" {
+		c := st.Counters
+		s.Counters = &c
+		if st.Lag >= 0 {
+			lag := st.Lag
+			s.Lag = &lag
+		}
+	}
+	return s
+}
+
+func sortedAddrs(states map[addr.Addr]reconcile.State) []addr.Addr {
+	out := make([]addr.Addr, 0, len(states))
+	for a := range states {
+		out = append(out, a)
+	}
+	slices.SortFunc(out, addr.Compare)
+	return out
+}

@@ -1,0 +1,203 @@
+// Package cli is the command line: one file per command. A command reads its
+// flags, asks the composition root or a running server, and prints through
+// view. Which exit code means what is in exit.go.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"keystone/cmd/internal/api"
+	"keystone/cmd/internal/docs"
+	"keystone/cmd/internal/view"
+	"keystone/cmd/internal/wire"
+	"keystone/configs"
+	"keystone/configs/diag"
+	"keystone/dsl"
+	"keystone/dsl/eval"
+	"keystone/dsl/ir"
+)
+
+type command = cobra.Command
+
+// Deps is what the command line needs from the rest: the composition root's functions.
+type Deps struct {
+	Catalog     func() configs.Catalog
+	Load        func(wire.LoadSpec) (*configs.Config, diag.Diagnostics)
+	Format      func(name string, src []byte) ([]byte, diag.Diagnostics)
+	Compile     func(dsl.RouteSpec) (*eval.Program, diag.Diagnostics)
+	Run         func(context.Context, wire.RunSpec) (wire.RunResult, error)
+	Serve       func(context.Context, wire.ServeSpec) error
+	OpenOffline func(context.Context, wire.OfflineSpec) (api.Backend, io.Closer, error)
+	Goals       api.Codec
+	Reference   Reference
+}
+
+// Reference is what the generated reference is made of, beside the catalog.
+type Reference struct {
+	Blocks    func() []docs.Block
+	Functions func() []*ir.Func
+	Codes     func() []diag.Code
+}
+
+// App is the command line of one process.
+type App struct {
+	deps    Deps
+	root    *command
+	getenv  func(string) string
+	in      io.Reader
+	out     io.Writer
+	err     io.Writer
+	noColor bool
+}
+
+// New builds the commands; it reads nothing.
+func New(d Deps) *App {
+	a := &App{deps: d, getenv: os.Getenv, in: os.Stdin, out: os.Stdout, err: os.Stderr}
+	a.root = a.newRoot()
+	return a
+}
+
+// Main runs one command line and gives the process's exit code.
+func (a *App) Main(ctx context.Context, args []string) Code {
+	if len(args) == 0 || !strings.HasPrefix(args[0], "__complete") {
+		args = normalise(args, a.takesValue)
+	}
+	a.root.SetArgs(args)
+	cmd, err := a.root.ExecuteContextC(ctx)
+	if err == nil {
+		return Done
+	}
+	if e, ok := errors.AsType[*codeError](err); ok && e.cause == nil {
+		return e.code
+	}
+	ds := []api.Diagnostic{{Severity: "error", Summary: sentence(err.Error())}}
+	if codeOf(err) == Invalid && cmd != nil {
+		ds[0].Detail = fmt.Sprintf("For usage, run: %s -help", cmd.CommandPath())
+	}
+	_ = view.Diagnostics(a.err, a.style(a.err), ds) // nowhere left to say it
+	return codeOf(err)
+}
+
+// sentence begins with a capital letter.
+func sentence(s string) string {
+	if s == "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}
+
+func (a *App) newRoot() *command {
+	root := &command{
+		Use:           "keystone",
+		Short:         "Move and process event streams",
+		Long:          "Keystone moves every event from where it happens to where it is used.\nStreams, routes and sinks are declared in *.ks.hcl files.",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          a.unknownCommand,
+		RunE: func(cmd *command, _ []string) error {
+			_ = cmd.Help() // prints to a stream; a command was asked for
+			return silent(Invalid)
+		},
+	}
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetHelpCommand(&command{Use: "no-help", Hidden: true})
+	root.PersistentFlags().BoolVar(&a.noColor, "no-color", false, "never use colours")
+	root.PersistentFlags().BoolP("help", "h", false, "show what a command does and its flags")
+	root.SetFlagErrorFunc(flagError)
+	root.SetUsageFunc(usage)
+	root.SetHelpFunc(help)
+	root.AddCommand(a.initCommand(), a.fmtCommand(), a.validateCommand(), a.planCommand(), a.applyCommand(), a.serveCommand(),
+		a.runCommand(), a.evalCommand(), a.tapCommand(), a.statusCommand(), a.graphCommand(), a.docsCommand(), a.versionCommand(), a.completionCommand())
+	return root
+}
+
+// unknownCommand refuses what is no command, and names the nearest.
+func (a *App) unknownCommand(cmd *command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if args[0] == "help" {
+		if sub, _, err := cmd.Root().Find(args[1:]); err == nil {
+			_ = sub.Help() // prints to a stream
+			return silent(Done)
+		}
+	}
+	var names []string
+	for _, c := range cmd.Commands() {
+		if !c.Hidden {
+			names = append(names, c.Name())
+		}
+	}
+	return usagef("there is no command %q.%s", args[0], diag.DidYouMean(args[0], names))
+}
+
+// flagError names the flag as it is written here, with one dash, and the nearest one.
+func flagError(cmd *command, err error) error {
+	if e, ok := errors.AsType[*pflag.NotExistError](err); ok {
+		given := e.GetSpecifiedName()
+		if given == "" {
+			given = e.GetSpecifiedShortnames()
+		}
+		var names []string
+		for _, f := range flagsOf(cmd) {
+			names = append(names, "-"+f.Name)
+		}
+		return usagef("there is no flag -%s of %s.%s", given, cmd.CommandPath(), diag.DidYouMean("-"+given, names))
+	}
+	return usagef("%s", strings.ReplaceAll(err.Error(), "--", "-"))
+}
+
+// flagsOf lists the flags that a command knows, its parents' included.
+func flagsOf(cmd *command) []*pflag.Flag {
+	var out []*pflag.Flag
+	seen := map[string]bool{}
+	add := func(f *pflag.Flag) {
+		if !f.Hidden && !seen[f.Name] {
+			seen[f.Name] = true
+			out = append(out, f)
+		}
+	}
+	cmd.LocalFlags().VisitAll(add)
+	cmd.InheritedFlags().VisitAll(add)
+	return out
+}
+
+func (a *App) takesValue(name string) (value, ok bool) {
+	for _, c := range append(a.root.Commands(), a.root) {
+		for _, f := range flagsOf(c) {
+			if f.Name == name {
+				return f.NoOptDefVal == "", true
+			}
+		}
+	}
+	return false, false
+}
+
+func (a *App) style(w io.Writer) view.Style {
+	c := view.Auto
+	if a.noColor {
+		c = view.Never
+	}
+	return view.StyleOf(w, c, a.getenv)
+}
+
+// logger writes what happens while a command runs to the error stream.
+func (a *App) logger(debug bool) *slog.Logger {
+	level := slog.LevelInfo
+	if debug {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: level}))
+}

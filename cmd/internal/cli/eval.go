@@ -1,0 +1,131 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"keystone/cmd/internal/api"
+	"keystone/cmd/internal/view"
+	"keystone/configs/diag"
+	"keystone/configs/spec"
+	"keystone/dsl"
+	"keystone/dsl/eval"
+	"keystone/dsl/ir"
+	"keystone/pipeline/record"
+)
+
+func (a *App) evalCommand() *command {
+	var event string
+	cmd := &command{
+		Use:   "eval [flags] EXPR",
+		Short: "Evaluate an expression on an event",
+		Long: "Evaluates an expression as a route would and prints its value as JSON. An expression that\n" +
+			"begins with a dash comes after --.",
+		Example: "  keystone eval \"position_ms / duration_ms * 100\" -event '{\"position_ms\": 5, \"duration_ms\": 20}'\n" +
+			"  keystone eval \"upper(country)\" -event @event.json",
+		Args: between(1, 1, "one expression, in quotes"),
+		RunE: func(_ *command, args []string) error {
+			return a.eval(args[0], event)
+		},
+	}
+	cmd.Flags().StringVar(&event, "event", "{}", "the event: `JSON`, - for stdin, or @FILE")
+	return cmd
+}
+
+const maxEvent = 100 << 20
+
+func (a *App) eval(expr, event string) error {
+	value, err := a.readEvent(event)
+	if err != nil {
+		return err
+	}
+	const file = "EXPR"
+	program, ds := a.deps.Compile(dsl.RouteSpec{Format: ir.JSON, Decode: ir.DecodeFull, Tombstones: ir.TombstonesProject,
+		Project: []spec.Field{{Name: "value", Expr: commandText(file, expr)}}})
+	if len(ds) > 0 {
+		if err := view.Diagnostics(a.err, a.style(a.err), api.NewDiagnostics(ds.Sort(), map[string][]byte{file: []byte(expr)})); err != nil {
+			return err
+		}
+	}
+	if ds.HasErrors() {
+		return silent(Invalid)
+	}
+	in := &record.Batch{Records: []record.Record{{Value: value}}}
+	var out record.Batch
+	verdict, failure := program.NewEval().Run(in, 0, &out)
+	if verdict == eval.Failed {
+		return a.evalFailed(failure, file, expr)
+	}
+	if len(out.Records) != 1 {
+		return fmt.Errorf("the expression gave %d events instead of one", len(out.Records))
+	}
+	var got struct {
+		Value json.RawMessage `json:"value"`
+	}
+	if err := json.Unmarshal(out.Records[0].Value, &got); err != nil {
+		return fmt.Errorf("read the result: %w", err)
+	}
+	_, err = fmt.Fprintf(a.out, "%s\n", got.Value)
+	return err
+}
+
+// evalFailed shows an evaluation error as a diagnostic at its token.
+func (a *App) evalFailed(e *eval.Error, file, expr string) error {
+	var ds diag.Diagnostics
+	ds.Addf(e.Range, "", "Evaluation error: "+e.Code, "%s", e.Text)
+	if err := view.Diagnostics(a.err, a.style(a.err), api.NewDiagnostics(ds, map[string][]byte{file: []byte(expr)})); err != nil {
+		return err
+	}
+	return silent(Failed)
+}
+
+// readEvent gives the event's bytes, without the line end that editors add.
+func (a *App) readEvent(event string) ([]byte, error) {
+	var r io.Reader
+	path, isFile := strings.CutPrefix(event, "@")
+	switch {
+	case event == "-":
+		r = a.in
+	case isFile:
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, usagef("-event: %v", err)
+		}
+		defer f.Close()
+		r = f
+	default:
+		return []byte(event), nil
+	}
+	b, err := io.ReadAll(io.LimitReader(r, maxEvent+1))
+	if err != nil {
+		return nil, fmt.Errorf("read the event: %w", err)
+	}
+	if len(b) > maxEvent {
+		return nil, usagef("-event: larger than 100 MiB")
+	}
+	return bytes.TrimSpace(b), nil
+}
+
+// commandText gives an expression of the command line its positions: the
+// text is its own file.
+func commandText(file, s string) diag.Text {
+	t := diag.Text{S: s, Range: diag.Range{File: file, Start: diag.Pos{Line: 1, Column: 1}}}
+	line, column, at, rune := 1, 1, 0, 0
+	for _, r := range s {
+		n := len(string(r))
+		last := len(t.Runs) - 1
+		if last < 0 || t.Runs[last].Bytes != n || t.Runs[last].Line != line {
+			t.Runs = append(t.Runs, diag.Run{Rune: rune, Line: line, Column: column, Byte: at, Bytes: n, Columns: 1})
+		}
+		rune, at, column = rune+1, at+n, column+1
+		if r == '\n' {
+			line, column = line+1, 1
+		}
+	}
+	t.Range.End = diag.Pos{Line: line, Column: column, Byte: at}
+	return t
+}
