@@ -320,7 +320,6 @@ func (l *lane) sendLetters(t *task) {
 	w := l.w
 	t.held = true
 	letters := t.deadLetters()
-	sent := t.letters[:len(letters):len(letters)]
 	for {
 		w.unlock()
 		err := guard("dead letters", func() error { return w.spec.DeadLetters.Write(l.ctx, letters) })
@@ -328,10 +327,11 @@ func (l *lane) sendLetters(t *task) {
 		if t.abandoned {
 			break
 		}
-		rest := unacknowledged(sent, letters, err)
-		t.lettered += len(sent) - rest
-		t.letters = slices.Delete(t.letters, rest, len(sent)) // the sink may have added some meanwhile
-		sent, letters = t.letters[:rest], letters[:rest]
+		n := len(letters) // the sink may have added some meanwhile
+		rest := unacknowledged(t.letters[:n], letters, err)
+		t.lettered += n - rest
+		t.letters = slices.Delete(t.letters, rest, n)
+		letters = letters[:rest]
 		if rest == 0 {
 			l.fail(nil)
 			t.attend()

@@ -1,0 +1,113 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+
+	"keystone/configs"
+	"keystone/pipeline/record"
+	"keystone/sources"
+)
+
+// endlessSource gives one prepared block again and again, without copying.
+type endlessSource struct {
+	values [][]byte
+	parts  int32
+	left   int
+	turn   int32
+	offset int64
+	buf    []byte
+}
+
+func (s *endlessSource) Open(_ context.Context, _ []record.Position, l sources.Listener) error {
+	var p []record.Position
+	for i := range s.parts {
+		p = append(p, record.Position{Partition: i})
+	}
+	l.Assigned(p)
+	return nil
+}
+
+func (s *endlessSource) Read(_ context.Context, b *record.Batch) error {
+	if s.left <= 0 {
+		return io.EOF
+	}
+	s.turn = (s.turn + 1) % s.parts
+	b.Partition = s.turn
+	for _, v := range s.values {
+		b.Records = append(b.Records, record.Record{Offset: s.offset, Value: v})
+		b.Bytes += len(v)
+		s.offset++
+	}
+	s.left -= len(s.values)
+	b.Next = record.Position{Partition: s.turn, Offset: s.offset}
+	return nil
+}
+
+func (s *endlessSource) Commit(context.Context, []record.Position) error { return nil }
+func (s *endlessSource) Pause([]int32)                                   {}
+func (s *endlessSource) Resume([]int32)                                  {}
+func (s *endlessSource) Close(context.Context) error                     { return nil }
+
+// nullSink takes everything.
+type nullSink struct{ n int64 }
+
+func (s *nullSink) Open(context.Context) error { return nil }
+func (s *nullSink) Write(_ context.Context, b *record.Batch, done func(error)) {
+	s.n += int64(len(b.Records))
+	done(nil)
+}
+func (s *nullSink) Close(context.Context) error { return nil }
+
+func benchWorker(n int, parts int32, parallelism int) *Worker {
+	src := &endlessSource{left: n, parts: parts}
+	for i := range 2500 {
+		v := strings.Repeat("v", 400)
+		if i%5 != 0 {
+			v = "f" + v
+		}
+		src.values = append(src.values, []byte(v))
+	}
+	route := testRoute(func(r *configs.Route) { r.Parallelism = parallelism; r.Limits.MaxRecordBytes = 1 << 20 })
+	return newWorker(Spec{Route: route, Revision: 1, Source: src, Sink: &nullSink{}}, newCommands)
+}
+
+// BenchmarkRecord is what the pipeline adds to a record: reading a prepared
+// batch, a program that only looks at one byte, a sink that takes everything.
+func BenchmarkRecord(b *testing.B) {
+	for _, parallelism := range []int{1, 2} {
+		b.Run(fmt.Sprintf("parallelism=%d", parallelism), func(b *testing.B) {
+			w := benchWorker(b.N, 1, parallelism)
+			b.ReportAllocs()
+			b.ResetTimer()
+			if err := w.Run(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
+}
+
+// TestNothingIsAllocatedPerRecord holds the hot path to its promise: what a
+// run allocates does not grow with the records that it moves.
+func TestNothingIsAllocatedPerRecord(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	const records = 2_000_000
+	run := func(n int) float64 {
+		return testing.AllocsPerRun(3, func() {
+			if err := benchWorker(n, 4, 2).Run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	few, many := run(100_000), run(records)
+	perBatch := (many - few) / ((records - 100_000) / 2500)
+	t.Logf("%.0f allocations for 100,000 records, %.0f for %d: %.2f per batch of 2500", few, many, records, perBatch)
+	if perBatch > 5 { // starting a runner, a pool that the collector emptied
+		t.Errorf("%.1f allocations per batch, so they grow with the records", perBatch)
+	}
+}
