@@ -33,6 +33,7 @@ type Config struct {
 	Routes    map[addr.Addr]*Route
 	Moved     []Moved
 	Removed   []Removed
+	Secrets   *Secrets   // resolves secrets; nil in a configuration that comes from the store (see LoadSecrets)
 	Resources []Resource // everything above but moved and removed, in address order: what is stored and compared
 }
 

@@ -6,6 +6,7 @@ import (
 	"keystone/configs/addr"
 	"keystone/configs/spec"
 	"keystone/dsl"
+	"keystone/dsl/ir"
 )
 
 // Route is one pipeline: a stream or source, an optional filter and
@@ -29,6 +30,59 @@ type Route struct {
 	Batch       Batch
 	Retry       Retry
 	Throttle    Throttle
+	Checked     *ir.Route // what dsl.CheckRoute made of Events; never nil in a checked configuration
+}
+
+// Options declares the block route.
+func (r *Route) Options() spec.Options {
+	e := &r.Events
+	return spec.Options{
+		spec.String("description", &r.Description, "What the route is for, for people.").Effect(spec.Live),
+		spec.Bool("enabled", &r.Enabled, "With false the route is stopped and keeps its position.").Default(true).Effect(spec.Live),
+		spec.Reference("from", &r.From, "The stream or source whose events it reads.", "stream", "source").Required().Eg("stream.playback"),
+		spec.Reference("to", &r.To, "The sink or stream that it writes.", "sink", "stream").Required().Eg("sink.search"),
+		spec.Exprs("filter", &e.Filter, "Only events for which it is true pass; of a list, all must be true.").Effect(spec.Live).Eg(`"country == 'BR' && position_ms > 1000"`),
+		spec.Expr("explode", &e.Explode, "A list of the event; each element becomes an event of its own.").Effect(spec.Live).Eg(`"items"`),
+		spec.ExprMap("project", &e.Project, "The fields of the output, in this order; nothing else passes.").Effect(spec.Live).Eg(`{ user = "user_id", ts = "ts" }`),
+		spec.ExprMap("set", &e.Set, "Fields that are added or replaced, by path; the rest passes byte for byte.").Effect(spec.Live).Eg(`{ "device.os" = "lower(device.os)" }`),
+		spec.Exprs("drop", &e.Drop, "Paths that are removed; the rest passes byte for byte.").Effect(spec.Live).Eg(`["payload", "device.os"]`),
+		spec.Expr("key", &e.Key, "The message key, over the output event. Unless said the target stream's, else the record's own.").Effect(spec.Live).OverOutput().Eg(`"user_id"`),
+		spec.ExprMap("headers", &e.Headers, "Headers that are added, over the output event; nil removes one.").Effect(spec.Live).OverOutput().Eg(`{ region = "country" }`),
+		spec.Enum("format", &e.Format, "How the values of records are read: as one JSON object each, or as bytes that pass untouched.", ir.JSON, ir.Raw).Default(ir.JSON),
+		spec.Enum("decode", &e.Decode, "How much of a JSON document is checked: all of it, what expressions read, or nothing.", ir.DecodeFull, ir.DecodeLazy, ir.DecodeNone).Default(ir.DecodeFull).Effect(spec.Live),
+		spec.Enum("tombstones", &e.Tombstones, "What a projection does with a null value: let it through as null, run with every field nil, or drop it.", ir.TombstonesPass, ir.TombstonesProject, ir.TombstonesDrop).Default(ir.TombstonesPass).Effect(spec.Live),
+		spec.String("start", &r.Start, "Where reading begins as long as the route has no position: \"earliest\", \"latest\" or a time (RFC 3339).").Default("earliest").Effect(spec.Live).Eg(`"2026-01-31T00:00:00Z"`),
+		spec.Int("parallelism", &r.Parallelism, "Goroutines that evaluate; 0 is as many as there are processors.").Default(0).Between(0, 1024),
+		spec.Enum("order", &r.Order, "The order that is kept among first deliveries: that of the source partition, of the output key, or none. Unless said, the sink's own.", OrderPartition, OrderKey, OrderNone),
+		spec.Enum("on_error", &r.OnError, "What becomes of a record that cannot be evaluated or delivered.", DeadLetter, DropRecord, PassRecord, StopRoute).Default(DeadLetter).Effect(spec.Live),
+		spec.Enum("on_data_loss", &r.OnDataLoss, "What to do when retention removed records before they were read.", "continue", "stop").Default("continue").Effect(spec.Live),
+		spec.Reference("dead_letter", &r.DeadLetter, "The stream for records that could not be processed, instead of the managed one.", "stream").Eg("stream.rejected"),
+		spec.Nested("delivery", "What is promised about each record.", spec.Options{
+			spec.Enum("guarantee", &r.Delivery.Guarantee, "Whether a record may be lost or repeated when something fails.", AtMostOnce, AtLeastOnce, ExactlyOnce).Default(AtLeastOnce),
+			spec.Enum("redeploy", &r.Delivery.Redeploy, "On a restart, start the new worker before the old one has left, or after.", "prefer_latency", "prefer_no_duplicates").Default("prefer_latency").Effect(spec.Live),
+			spec.Duration("drain_timeout", &r.Delivery.DrainTimeout, "How long finishing what is in flight may take.").Default(30*time.Second).Between(0, 3600).Effect(spec.Live),
+			spec.Duration("commit_interval", &r.Delivery.CommitInterval, "How often positions are stored: what is repeated after a crash.").Default(time.Second).Between(0.01, 600),
+		}),
+		spec.Nested("limits", "Bounds of what the route holds.", spec.Options{
+			spec.Bytes("max_in_flight_bytes", &r.Limits.MaxInFlightBytes, "Bytes that were read and have no outcome yet; at the bound reading waits.").Default(64<<20).Between(64<<10, 16<<30).Effect(spec.Live),
+			spec.Bytes("max_record_bytes", &r.Limits.MaxRecordBytes, "Largest record; a larger one is an error, for which on_error decides.").Default(16<<20).Between(1<<10, 1<<30).Effect(spec.Live),
+		}).Effect(spec.Live),
+		spec.Nested("batch", "What one read takes.", spec.Options{
+			spec.Bytes("bytes", &r.Batch.Bytes, "Most bytes of a batch.").Default(1<<20).Between(1<<10, 64<<20).Effect(spec.Live),
+			spec.Int("records", &r.Batch.Records, "Most records of a batch.").Default(10_000).Between(1, 1_000_000).Effect(spec.Live),
+			spec.Duration("linger", &r.Batch.Linger, "How long a batch that is not full may wait for more.").Default(100*time.Millisecond).Between(0, 60).Effect(spec.Live),
+		}).Effect(spec.Live),
+		spec.Nested("retry", "How deliveries that failed are tried again.", spec.Options{
+			spec.Duration("initial", &r.Retry.Initial, "The first wait; it doubles, with jitter.").Default(100*time.Millisecond).Between(0.001, 3600).Effect(spec.Live),
+			spec.Duration("max", &r.Retry.Max, "The longest wait.").Default(30*time.Second).Between(0.001, 3600).Effect(spec.Live),
+			spec.Duration("max_elapsed", &r.Retry.MaxElapsed, "Give a record up after so long; 0s never does.").Default(time.Duration(0)).Between(0, 30*24*3600).Effect(spec.Live),
+			spec.Int("max_attempts", &r.Retry.MaxAttempts, "Give a record up after so many attempts; 0 never does.").Default(0).Between(0, 1_000_000).Effect(spec.Live),
+		}).Effect(spec.Live),
+		spec.Nested("throttle", "Bounds of speed; 0 is none.", spec.Options{
+			spec.Int("records_per_second", &r.Throttle.RecordsPerSecond, "Most records read in a second.").Default(0).Between(0, 1_000_000_000).Effect(spec.Live),
+			spec.Bytes("bytes_per_second", &r.Throttle.BytesPerSecond, "Most bytes read in a second.").Default(0).Between(0, 1<<40).Effect(spec.Live),
+		}).Effect(spec.Live),
+	}
 }
 
 // Order is what is promised about first deliveries of one source partition.

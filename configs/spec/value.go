@@ -10,6 +10,10 @@ import (
 // []Field, Ref, types.Type, Secret.
 type Value any
 
+// Invalid stands for a value that could not be evaluated, which has been
+// reported: Decode leaves the field at its default and is silent.
+type Invalid struct{}
+
 // Layer says where an option's value came from, weakest first.
 type Layer string
 

@@ -1,0 +1,93 @@
+package configs
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/zclconf/go-cty/cty"
+
+	"keystone/configs/diag"
+	"keystone/configs/spec"
+)
+
+// addConsts evaluates the constants that the body's expressions name: var.x,
+// local.x, each.key, each.value. A name that is nothing is left to the
+// checker of expressions, which reports it at its token.
+func (l *loader) addConsts(body *spec.Body, in *instance) {
+	for _, text := range textsOf(*body) {
+		for _, name := range referencesOf(text) {
+			if _, ok := body.Consts[name]; ok {
+				continue
+			}
+			v, ok := l.constOf(name, in)
+			if !ok {
+				continue
+			}
+			if v.ContainsMarked() {
+				l.diags.Addf(text.Range, codeSensitive, "Sensitive value in an expression", "The expression uses %s, which is sensitive. Expressions are stored and shown with their constants; only options that are declared secret can hold it.", name)
+				continue
+			}
+			x, err := fromCty(v)
+			if err != nil {
+				l.diags.Addf(text.Range, codeEvaluate, "Constant without a value", "The expression uses %s: %v.", name, err)
+				continue
+			}
+			if _, isRef := x.(spec.Ref); isRef {
+				l.diags.Addf(text.Range, codeEvaluate, "Constant without a value", "The expression uses %s, which is a reference to a block and no value.", name)
+				continue
+			}
+			if body.Consts == nil {
+				body.Consts = map[string]any{}
+			}
+			body.Consts[name] = spec.Plain(x)
+		}
+	}
+}
+
+func (l *loader) constOf(name string, in *instance) (cty.Value, bool) {
+	root, rest, _ := strings.Cut(name, ".")
+	switch root {
+	case "var":
+		if v := l.vars[rest]; v != nil {
+			x, _ := v.value.UnmarkDeep()
+			return v.value, x.IsWhollyKnown() || v.sensitive
+		}
+	case "local":
+		if l.tree.locals[rest] != nil {
+			return l.local(rest)
+		}
+	case "each":
+		if in != nil && in.value.set && rest == "key" {
+			return in.value.key, true
+		}
+		if in != nil && in.value.set && rest == "value" {
+			return in.value.value, true
+		}
+	}
+	return cty.DynamicVal, false
+}
+
+// constsText writes the constants that texts use, for comparing values whose
+// meaning depends on them.
+func constsText(texts []diag.Text, consts map[string]any) string {
+	if len(consts) == 0 {
+		return ""
+	}
+	used := map[string]string{}
+	for _, t := range texts {
+		for _, name := range referencesOf(t) {
+			if v, ok := consts[name]; ok {
+				used[name] = spec.ConstText(v)
+			}
+		}
+	}
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(used)) {
+		parts = append(parts, name+" = "+used[name])
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return " where " + strings.Join(parts, ", ")
+}

@@ -1,0 +1,143 @@
+package configs
+
+import (
+	"maps"
+	"reflect"
+	"slices"
+	"time"
+
+	"keystone/configs/diag"
+	"keystone/configs/spec"
+	"keystone/dsl"
+)
+
+// check reports what the declarations of a route cannot express.
+func (r *Route) check(body spec.Body, diags *diag.Diagnostics) {
+	if r.Start != "earliest" && r.Start != "latest" {
+		if _, err := time.Parse(time.RFC3339, r.Start); err != nil {
+			diags.Addf(attrRange(body, "start"), codeBlockValue, "Not a start", "%q is neither \"earliest\", \"latest\" nor a time such as \"2026-01-31T00:00:00Z\".%s", r.Start, diag.DidYouMean(r.Start, []string{"earliest", "latest"}))
+		}
+	}
+	if r.Delivery.Guarantee == ExactlyOnce {
+		diags.Addf(attrRange(body.Blocks["delivery"], "guarantee"), codeNotAvailable, "Not in this version", "guarantee = \"exactly_once\" is not available in this version of Keystone. Use \"at_least_once\": nothing is lost, and a failure may repeat records.")
+	}
+	if a, ok := body.Attrs["dead_letter"]; ok && a.Value != nil && r.OnError != DeadLetter {
+		diags.Addf(a.Range, codeBlockValue, "Option without a meaning", "on_error = %q makes no dead letters. Remove dead_letter, or write on_error = \"dead_letter\".", r.OnError)
+	}
+	if r.Retry.Max < r.Retry.Initial {
+		diags.Addf(attrRange(body.Blocks["retry"], "max"), codeBlockValue, "Contradiction", "The longest wait, retry.max, is shorter than the first, retry.initial.")
+	}
+	if r.Limits.MaxInFlightBytes < r.Limits.MaxRecordBytes {
+		diags.Addf(attrRange(body.Blocks["limits"], "max_record_bytes"), codeBlockValue, "Contradiction", "A record of max_record_bytes (%s) does not fit into max_in_flight_bytes (%s).", spec.FormatBytes(r.Limits.MaxRecordBytes), spec.FormatBytes(r.Limits.MaxInFlightBytes))
+	}
+	if r.Limits.MaxInFlightBytes < r.Batch.Bytes {
+		diags.Addf(attrRange(body.Blocks["batch"], "bytes"), codeBlockValue, "Contradiction", "A batch of batch.bytes (%s) does not fit into limits.max_in_flight_bytes (%s).", spec.FormatBytes(r.Batch.Bytes), spec.FormatBytes(r.Limits.MaxInFlightBytes))
+	}
+	if project, ok := body.Attrs["project"]; ok && project.Value != nil {
+		for _, other := range []string{"set", "drop"} {
+			if a, ok := body.Attrs[other]; ok && a.Value != nil {
+				diags.Addf(a.NameRange, codeBlockValue, "Contradiction", "project names all that passes, so %s has no meaning beside it (%s). Keep one of them.", other, project.NameRange)
+			}
+		}
+	}
+}
+
+// linkRoute checks the ends of a route and its expressions against them.
+func (d *decoder) linkRoute(r *Route, diags *diag.Diagnostics) {
+	if !d.broken[r.Addr] {
+		r.check(d.bodies[r.Addr], diags)
+	}
+	ends := d.hasEnd(r.From, "stream or source", diags)
+	ends = d.hasEnd(r.To, "sink or stream", diags) && ends
+	if !r.DeadLetter.Addr.IsZero() {
+		d.hasEnd(r.DeadLetter, "stream", diags)
+	}
+	if d.broken[r.Addr] || !ends {
+		return
+	}
+	e := &r.Events
+	e.Input = d.c.SchemaOf(r.From.Addr)
+	if target := d.c.Streams[r.To.Addr]; target != nil {
+		d.linkTarget(r, target, diags)
+	}
+	if sink := d.c.Sinks[r.To.Addr]; sink != nil && !d.broken[sink.Addr] {
+		e.Derived = derivedOf(sink.Config.Options(), "")
+		for _, x := range e.Derived {
+			d.borrowConsts(r, x.Text, d.bodies[sink.Addr], diags)
+		}
+	}
+	checked, more := checkRoute(*e)
+	diags.Append(more...)
+	if more.HasErrors() {
+		return
+	}
+	r.Checked = checked
+	if target := d.c.Streams[r.To.Addr]; target != nil {
+		checkOutput(r, target, d.bodies[r.Addr], diags)
+	}
+}
+
+func (d *decoder) hasEnd(ref spec.Ref, what string, diags *diag.Diagnostics) bool {
+	if ref.Addr.IsZero() {
+		return false // reported as missing or wrong
+	}
+	if _, ok := d.bodies[ref.Addr]; !ok {
+		d.unknownRef(ref, what, diags)
+		return false
+	}
+	return true
+}
+
+// linkTarget gives a route what it takes from the stream that it writes. The
+// stream's key shows as the route's, so that a change of it is one of the route.
+func (d *decoder) linkTarget(r *Route, target *Stream, diags *diag.Diagnostics) {
+	if r.Events.Key.S != "" || target.Key.S == "" {
+		return
+	}
+	r.Events.Key = target.Key
+	inherited := d.c.Resources[d.index[target.Addr]].Options["key"]
+	inherited.Layer, inherited.Effect = spec.LayerDefault, spec.Live
+	d.c.Resources[d.index[r.Addr]].Options["key"] = inherited
+	d.borrowConsts(r, target.Key, d.bodies[target.Addr], diags)
+}
+
+// borrowConsts lets the route's checker see the constants of another block's
+// expression.
+func (d *decoder) borrowConsts(r *Route, text diag.Text, from spec.Body, diags *diag.Diagnostics) {
+	for _, name := range referencesOf(text) {
+		v, ok := from.Consts[name]
+		if !ok {
+			continue
+		}
+		own, conflict := r.Events.Consts[name]
+		if conflict && !reflect.DeepEqual(own, v) {
+			diags.Addf(text.Range, codeClash, "Two meanings of "+name, "This expression and those of %s both use %s, with different values. Use a local or a field instead.", r.Addr, name)
+			continue
+		}
+		if !conflict {
+			r.Events.Consts = maps.Clone(r.Events.Consts)
+			if r.Events.Consts == nil {
+				r.Events.Consts = map[string]any{}
+			}
+			r.Events.Consts[name] = v
+		}
+	}
+}
+
+// derivedOf lists the expressions and patterns of a sink over output events,
+// by the path of their option.
+func derivedOf(opts spec.Options, prefix string) []dsl.Derived {
+	var out []dsl.Derived
+	for _, o := range opts {
+		switch {
+		case o.Kind == spec.KindBlock:
+			out = append(out, derivedOf(o.Block, prefix+o.Name+".")...)
+		case !o.Output:
+		default:
+			if t, ok := o.Target.(*diag.Text); ok && t.S != "" {
+				out = append(out, dsl.Derived{Name: prefix + o.Name, Text: *t, Pattern: o.Kind == spec.KindPattern})
+			}
+		}
+	}
+	return slices.Clip(out)
+}
