@@ -1,0 +1,190 @@
+package kafka
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"keystone/pipeline/record"
+	"keystone/sinks"
+	"keystone/sources/kafka/client"
+)
+
+// delivery is one batch on its way: a slab of the library's records, one
+// count of those that have no answer yet, and the failures. It is reused, so
+// that a batch allocates nothing in the steady state.
+type delivery struct {
+	sink    *Sink
+	weight  int64
+	done    func(error)
+	promise func(*kgo.Record, error) // finish, bound once
+	cancel  context.CancelFunc       // of the bound on its time
+
+	slab    []kgo.Record
+	headers []kgo.RecordHeader
+	origin  []byte // values of ks-origin
+	left    atomic.Int32
+
+	mu       sync.Mutex // guards failures, cursor
+	failures []failure
+	cursor   int
+}
+
+type failure struct {
+	index int
+	err   error
+}
+
+func newDelivery(s *Sink) *delivery {
+	d := &delivery{sink: s}
+	d.promise = d.finish
+	return d
+}
+
+func (d *delivery) reset() {
+	clear(d.slab)
+	clear(d.headers)
+	d.slab, d.headers, d.origin, d.failures = d.slab[:0], d.headers[:0], d.origin[:0], nil
+	d.done, d.cancel, d.cursor = nil, nil, 0
+}
+
+// fill makes the library's records of b's. They point into b's memory, which
+// is ours until done.
+func (d *delivery) fill(b *record.Batch) {
+	n := len(b.Records)
+	if cap(d.slab) < n {
+		d.slab = make([]kgo.Record, n)
+	}
+	d.slab = d.slab[:n]
+	d.left.Store(int32(n))
+	for i := range b.Records {
+		r, k := &b.Records[i], &d.slab[i]
+		k.Topic, k.Key, k.Value = d.sink.cfg.Topic, r.Key, r.Value
+		k.Partition = client.ByKey
+		if r.Key == nil {
+			k.Partition = b.Partition
+		}
+		if r.Timestamp > 0 {
+			k.Timestamp = time.UnixMilli(r.Timestamp)
+		}
+		first := len(d.headers)
+		for _, h := range r.Headers {
+			if h.Key != OriginHeader || !d.sink.cfg.Origin {
+				d.headers = append(d.headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
+			}
+		}
+		if d.sink.cfg.Origin {
+			at := len(d.origin)
+			d.origin = Origin{Route: d.sink.route, TopicID: b.Next.Identity, Partition: b.Partition, Offset: r.Offset}.append(d.origin)
+			d.headers = append(d.headers, kgo.RecordHeader{Key: OriginHeader, Value: d.origin[at:len(d.origin):len(d.origin)]})
+		}
+		if len(d.headers) > first {
+			k.Headers = d.headers[first:len(d.headers):len(d.headers)]
+		}
+	}
+}
+
+// finish hears the library's answer to one record.
+func (d *delivery) finish(r *kgo.Record, err error) {
+	if err != nil {
+		d.mu.Lock()
+		d.failures = append(d.failures, failure{d.index(r), err})
+		d.mu.Unlock()
+	}
+	if d.left.Add(-1) == 0 {
+		d.complete()
+	}
+}
+
+// index finds a record in the slab. Failures come in order mostly, so the
+// search goes on where the last one ended.
+func (d *delivery) index(r *kgo.Record) int {
+	for range d.slab {
+		i := d.cursor
+		if d.cursor++; d.cursor == len(d.slab) {
+			d.cursor = 0
+		}
+		if &d.slab[i] == r {
+			return i
+		}
+	}
+	panic("kafka: an answer to a record that was not sent: offset " + strconv.FormatInt(r.Offset, 10))
+}
+
+// complete classifies what failed and gives the batch back.
+func (d *delivery) complete() {
+	s := d.sink
+	if len(d.failures) == 0 {
+		d.end(nil)
+		return
+	}
+	if alone := d.suspects(); len(alone) > 0 {
+		if s.start(func() { d.isolate(alone) }) {
+			return
+		}
+	}
+	d.end(s.outcome(d.failures))
+}
+
+func (d *delivery) end(err error) {
+	done := d.done
+	d.cancel()
+	d.sink.give(d)
+	done(err)
+}
+
+// suspects gives the failures that may be another record's fault: Kafka
+// refuses a whole record batch for one record in it.
+func (d *delivery) suspects() []int {
+	var at []int
+	for i, f := range d.failures {
+		if rejected(f.err) != "" {
+			at = append(at, i)
+		}
+	}
+	if len(at) < 2 {
+		return nil
+	}
+	return at
+}
+
+// isolate sends each suspect in a record batch of its own, one after the
+// other, so that only those are rejected that are at fault. They are behind
+// what was written meanwhile: a batch with a rejected record in it may lose
+// its place in the order, as the record itself does.
+func (d *delivery) isolate(suspects []int) {
+	drop := make(map[int]bool)
+	for _, i := range suspects {
+		f := &d.failures[i]
+		again := d.slab[f.index]
+		again.Attrs, again.Offset, again.Context = kgo.RecordAttrs{}, 0, nil
+		if again.Key == nil {
+			again.Partition = d.slab[f.index].Partition
+		} else {
+			again.Partition = client.ByKey
+		}
+		err := d.sink.pr.ProduceSync(d.sink.ctx, &again).FirstErr()
+		if err == nil {
+			drop[i] = true
+			continue
+		}
+		f.err = err
+	}
+	var left []failure
+	for i, f := range d.failures {
+		if !drop[i] {
+			left = append(left, f)
+		}
+	}
+	if len(left) == 0 {
+		d.end(nil)
+		return
+	}
+	d.end(d.sink.outcome(left))
+}
+
+var _ sinks.Flusher = (*Sink)(nil)

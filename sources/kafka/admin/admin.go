@@ -1,0 +1,158 @@
+// Package admin provisions topics and observes them: what the control plane
+// asks of a Kafka cluster. Every call takes many topics or groups and sends
+// few requests, since there may be ten thousand of them.
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"keystone/sources/kafka/client"
+)
+
+// chunk is how many topics or groups go into one request.
+const chunk = 500
+
+// Admin speaks to one cluster. It is safe for concurrent use.
+type Admin struct {
+	opts   client.Options
+	health *client.Health
+	cl     *kgo.Client
+	adm    *kadm.Client
+}
+
+// New makes an Admin; it does no I/O.
+func New(o client.Options) (*Admin, error) {
+	h := &client.Health{}
+	opts, err := o.Kgo(h)
+	if err != nil {
+		return nil, err
+	}
+	// A control plane tries again by itself; it wants to hear soon.
+	opts = append(opts, kgo.RetryTimeout(10*time.Second), kgo.MetadataMinAge(100*time.Millisecond))
+	cl, err := kgo.NewClient(opts...)
+	if err != nil {
+		return nil, err
+	}
+	return &Admin{opts: o, health: h, cl: cl, adm: kadm.NewClient(cl)}, nil
+}
+
+// Close frees the connections.
+func (a *Admin) Close() { a.cl.Close() }
+
+// Ping tells whether the cluster answers; the error says what to do.
+func (a *Admin) Ping(ctx context.Context) error {
+	if err := a.cl.Ping(ctx); err != nil {
+		return a.explain("connect", err)
+	}
+	return nil
+}
+
+// ClusterID asks for the cluster's id.
+func (a *Admin) ClusterID(ctx context.Context) (string, error) {
+	m, err := a.adm.BrokerMetadata(ctx)
+	if err != nil {
+		return "", a.explain("read the cluster's id", err)
+	}
+	return m.Cluster, nil
+}
+
+func (a *Admin) explain(what string, err error) error {
+	if h := a.health.Err(); h != nil && !client.Refused(err) && !errors.Is(err, h) {
+		err = errors.Join(err, h)
+	}
+	return a.opts.Explain(what, err)
+}
+
+// Refused tells whether an error of this package is about credentials,
+// permissions or certificates: trying again does not help.
+func Refused(err error) bool { return client.Refused(err) }
+
+// metadata gives the details of topics. Those that are missing are left out.
+func (a *Admin) metadata(ctx context.Context, topics []string) (string, map[string]kadm.TopicDetail, error) {
+	out := make(map[string]kadm.TopicDetail, len(topics))
+	cluster := ""
+	for part := range slices.Chunk(topics, chunk) {
+		m, err := a.adm.Metadata(ctx, part...)
+		if err != nil {
+			return "", nil, a.explain("describe topics", err)
+		}
+		cluster = m.Cluster
+		for name, t := range m.Topics {
+			switch {
+			case errors.Is(t.Err, kerr.UnknownTopicOrPartition):
+			case t.Err != nil && !kerr.IsRetriable(t.Err):
+				return "", nil, a.explain("describe topic "+name, t.Err)
+			default:
+				out[name] = t
+			}
+		}
+	}
+	if cluster == "" {
+		id, err := a.ClusterID(ctx)
+		if err != nil {
+			return "", nil, err
+		}
+		cluster = id
+	}
+	return cluster, out, nil
+}
+
+// configs gives the configuration of topics that exist.
+func (a *Admin) configs(ctx context.Context, topics []string) (map[string]map[string]config, error) {
+	out := make(map[string]map[string]config, len(topics))
+	for part := range slices.Chunk(topics, chunk) {
+		rcs, err := a.adm.DescribeTopicConfigs(ctx, part...)
+		if err != nil {
+			return nil, a.explain("describe the configuration of topics", err)
+		}
+		for _, rc := range rcs {
+			if errors.Is(rc.Err, kerr.UnknownTopicOrPartition) {
+				continue
+			}
+			if rc.Err != nil {
+				return nil, a.explain("describe the configuration of topic "+rc.Name, rc.Err)
+			}
+			m := make(map[string]config, len(rc.Configs))
+			for _, c := range rc.Configs {
+				if !c.Sensitive {
+					m[c.Key] = config{value: c.MaybeValue(), own: c.Source == kmsg.ConfigSourceDynamicTopicConfig}
+				}
+			}
+			out[rc.Name] = m
+		}
+	}
+	return out, nil
+}
+
+type config struct {
+	value string
+	own   bool // set on the topic itself
+}
+
+// await asks until ok holds, more and more seldom, and gives up with ctx.
+func await(ctx context.Context, what string, ok func() (bool, error)) error {
+	wait := 10 * time.Millisecond
+	for {
+		done, err := ok()
+		if done {
+			return nil
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return fmt.Errorf("%s: %w", what, errors.Join(ctx.Err(), err))
+		case <-t.C:
+		}
+		wait = min(2*wait, time.Second)
+	}
+}

@@ -1,0 +1,122 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"keystone/pipeline/record"
+	"keystone/sources/kafka/admin"
+)
+
+// errFenced means that every partition of a commit was given up before it was sent.
+var errFenced = errors.New("the partitions were given up")
+
+// Commit commits positions under permits, and returns when they are durable.
+//
+// The library stamps a commit with the member's generation when it makes the
+// request, not when Commit is called, and the broker compares only that. So
+// ownership is checked twice, by the same lane:
+//
+//   - A: Commit(p). B: p is revoked and given to another member. A: goes on.
+//     The lane is not there any more: nothing is sent.
+//   - A: Commit(p) finds the lane and takes a permit. B: revoked; it waits for
+//     the permit to come back before it lets the group go on.
+//   - A: Commit(p) has a permit and waits while the group rebalances. B: the
+//     session is lost, p goes to another member, we join again in a newer
+//     generation. A: the library makes the request, stamped with the newer
+//     generation, which the broker would take, and p would move back. So the
+//     lane is looked at again after the stamp: the lane was closed before we
+//     joined again, hence before the stamp, and p is left out.
+//   - A: the request is stamped and looked at. B: the session is lost. A: sends
+//     it. The stamp is of the old generation, and the broker refuses it.
+//
+// No lock is held while the request is on its way.
+func (s *Source) Commit(ctx context.Context, done []record.Position) error {
+	offsets := make(map[int32]kgo.EpochOffset, len(done))
+	held := make(map[int32]*lane, len(done))
+	s.mu.Lock()
+	for _, p := range done {
+		l := s.lanes[p.Partition]
+		if l == nil || !l.open || p.Offset <= l.committed {
+			continue
+		}
+		epoch := int32(-1)
+		if p.LeaderEpoch > 0 {
+			epoch = p.LeaderEpoch
+		}
+		offsets[p.Partition] = kgo.EpochOffset{Epoch: epoch, Offset: p.Offset}
+		if held[p.Partition] == nil {
+			held[p.Partition] = l
+			l.commits++
+		}
+	}
+	s.mu.Unlock()
+	if len(held) == 0 {
+		return nil
+	}
+	err := s.send(ctx, offsets, held)
+	s.mu.Lock()
+	for p, l := range held {
+		if err == nil && l.open {
+			l.committed = max(l.committed, offsets[p].Offset)
+		}
+		if l.commits--; l.commits == 0 && l.drained != nil {
+			close(l.drained)
+			l.drained = nil
+		}
+	}
+	s.mu.Unlock()
+	switch {
+	case err == nil, errors.Is(err, errFenced):
+		return nil
+	case errors.Is(err, kerr.IllegalGeneration), errors.Is(err, kerr.UnknownMemberID), errors.Is(err, kerr.RebalanceInProgress):
+		return fmt.Errorf("commit of group %s was refused since the group changed hands meanwhile; it is tried again: %w", s.cfg.Group, err)
+	}
+	return s.explain("commit offsets of group "+s.cfg.Group, err)
+}
+
+// send commits offsets as this member. held are the lanes that must still be
+// open when the request is stamped; nil for no check.
+func (s *Source) send(ctx context.Context, offsets map[int32]kgo.EpochOffset, held map[int32]*lane) error {
+	if len(offsets) == 0 {
+		return nil
+	}
+	meta := kmsg.StringPtr(admin.Metadata(s.topicID))
+	ctx = kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for i := range req.Topics {
+			t := &req.Topics[i]
+			kept := t.Partitions[:0]
+			for _, p := range t.Partitions {
+				if l := held[p.Partition]; held != nil && !l.open {
+					continue
+				}
+				p.Metadata = meta
+				kept = append(kept, p)
+			}
+			t.Partitions = kept
+			if len(kept) == 0 {
+				return errFenced // there is one topic
+			}
+		}
+		return nil
+	})
+	var out error
+	s.cl.CommitOffsetsSync(ctx, map[string]map[int32]kgo.EpochOffset{s.cfg.Topic: offsets}, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
+		if out = err; err != nil {
+			return
+		}
+		for _, t := range resp.Topics {
+			for _, p := range t.Partitions {
+				out = errors.Join(out, kerr.ErrorForCode(p.ErrorCode))
+			}
+		}
+	})
+	return out
+}

@@ -1,0 +1,244 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// poll files fetches under their lanes until ctx ends. It is one fetch ahead
+// of Read, and the library one fetch per broker ahead of it.
+//
+// Between PollFetches and AllowRebalance no partition changes hands. Without
+// that: the poller gets records of p, fetched at 100. p is revoked and comes
+// back, at 50, which is what was committed. The poller files the records
+// under the new lane: they go out, 110 is committed, and what lies between is
+// lost when we stop.
+func (s *Source) poll(ctx context.Context) {
+	for s.awaitHunger(ctx) {
+		fs := s.cl.PollFetches(ctx)
+		if ctx.Err() != nil || fs.IsClientClosed() {
+			s.cl.AllowRebalance()
+			return
+		}
+		filed := s.file(ctx, fs)
+		s.cl.AllowRebalance()
+		signal(s.ready)
+		if !filed {
+			// Only errors: the library asks again at once.
+			if sleep(ctx, 200*time.Millisecond) != nil {
+				return
+			}
+		}
+	}
+}
+
+// awaitHunger waits until every lane that may be read is empty.
+func (s *Source) awaitHunger(ctx context.Context) bool {
+	for {
+		s.mu.Lock()
+		full := s.full()
+		s.mu.Unlock()
+		if !full {
+			return ctx.Err() == nil
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-s.hungry:
+		}
+	}
+}
+
+// full tells whether Read has something to hand out. s.mu is held.
+func (s *Source) full() bool {
+	for _, l := range s.order {
+		if l.open && !l.paused && len(l.queue) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// feed wakes the poller when Read has nothing left. s.mu is held.
+func (s *Source) feed() {
+	if !s.full() {
+		signal(s.hungry)
+	}
+}
+
+// file takes apart what was polled. It tells whether there were records.
+func (s *Source) file(ctx context.Context, fs kgo.Fetches) bool {
+	filed := false
+	var gaps []int32
+	for i := range fs {
+		for j := range fs[i].Topics {
+			t := &fs[i].Topics[j]
+			for k := range t.Partitions {
+				p := &t.Partitions[k]
+				switch {
+				case p.Err == nil:
+					filed = s.fileRecords(p) || filed
+				case errors.Is(p.Err, kerr.OffsetOutOfRange):
+					gaps = append(gaps, p.Partition)
+				default:
+					s.fileError(ctx, p)
+				}
+			}
+		}
+	}
+	if len(gaps) > 0 {
+		s.skipGaps(ctx, gaps)
+		return true
+	}
+	return filed
+}
+
+func (s *Source) fileRecords(p *kgo.FetchPartition) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.lanes[p.Partition]
+	if l == nil || !l.open {
+		return false
+	}
+	l.end = p.HighWatermark
+	if s.cfg.ReadCommitted && p.LastStableOffset >= 0 {
+		l.end = p.LastStableOffset
+	}
+	if len(p.Records) == 0 {
+		return false
+	}
+	first := p.Records[0].Offset
+	if first > l.next && p.LogStartOffset > l.next {
+		// What lay between was removed, not compacted away: the log begins behind it.
+		l.lose(l.next, min(first, p.LogStartOffset))
+	}
+	l.next = p.Records[len(p.Records)-1].Offset + 1
+	l.queue = append(l.queue, chunk{p.Records})
+	s.enqueue(l)
+	if l.paused && !l.held {
+		l.held = true
+		s.cl.PauseFetchPartitions(map[string][]int32{s.cfg.Topic: {l.part}})
+	}
+	return true
+}
+
+// enqueue puts a lane in line for Read. s.mu is held.
+func (s *Source) enqueue(l *lane) {
+	if !l.queued {
+		l.queued = true
+		s.order = append(s.order, l)
+	}
+}
+
+// lose notes a loss; two in a row are one.
+func (l *lane) lose(from, to int64) {
+	if l.loss != nil {
+		from = l.loss.from
+	}
+	l.loss = &loss{from, to}
+}
+
+// skipGaps moves partitions whose position is not in the log any more: to the
+// log's beginning if that is ahead, since retention removed the records, to
+// its end if that is behind, since the log was truncated. The library would
+// do so in silence.
+func (s *Source) skipGaps(ctx context.Context, parts []int32) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	begin, err := s.adm.ListStartOffsets(ctx, s.cfg.Topic)
+	if err == nil {
+		err = begin.Error()
+	}
+	end, err2 := s.adm.ListEndOffsets(ctx, s.cfg.Topic)
+	if err == nil {
+		err = err2
+	}
+	if err != nil {
+		s.report(s.explain("list the offsets of topic "+s.cfg.Topic, err))
+		return
+	}
+	set := map[int32]kgo.EpochOffset{}
+	s.mu.Lock()
+	for _, p := range parts {
+		l := s.lanes[p]
+		b, ok := begin.Lookup(s.cfg.Topic, p)
+		e, ok2 := end.Lookup(s.cfg.Topic, p)
+		if l == nil || !l.open || !ok || !ok2 {
+			continue
+		}
+		to := l.next
+		switch {
+		case l.next < b.Offset:
+			to = b.Offset
+		case l.next > e.Offset:
+			to = e.Offset
+		default:
+			continue // it was there again when we looked
+		}
+		l.lose(l.next, to)
+		l.next, l.end = to, e.Offset
+		l.committed = min(l.committed, to-1) // it moves back where the log was cut
+		s.enqueue(l)
+		set[p] = kgo.EpochOffset{Epoch: -1, Offset: to}
+	}
+	s.mu.Unlock()
+	s.cl.SetOffsets(map[string]map[int32]kgo.EpochOffset{s.cfg.Topic: set})
+}
+
+// fileError sorts what the library reports.
+func (s *Source) fileError(ctx context.Context, p *kgo.FetchPartition) {
+	var cut *kgo.ErrDataLoss
+	var session *kgo.ErrGroupSession
+	switch {
+	case errors.As(p.Err, &cut):
+		// The log was cut and the library went back to where it was cut.
+		s.mu.Lock()
+		if l := s.lanes[cut.Partition]; l != nil && l.open {
+			l.lose(cut.ConsumedTo, cut.ResetTo)
+			l.next = cut.ResetTo
+			l.committed = min(l.committed, cut.ResetTo-1)
+			s.enqueue(l)
+		}
+		s.mu.Unlock()
+	case errors.Is(p.Err, kerr.UnknownTopicID), errors.Is(p.Err, kerr.UnknownTopicOrPartition), errors.Is(p.Err, kerr.InconsistentTopicID):
+		s.lookAgain(ctx, p.Err)
+	case errors.As(p.Err, &session):
+		s.report(s.explain("take part in group "+s.cfg.Group, session.Err))
+	case errors.Is(p.Err, context.Canceled):
+	case kerr.IsRetriable(p.Err):
+		s.log.Debug("a fetch is tried again", "topic", s.cfg.Topic, "partition", p.Partition, "error", p.Err)
+	default:
+		s.report(s.explain(fmt.Sprintf("read topic %s partition %d", s.cfg.Topic, p.Partition), p.Err))
+	}
+}
+
+// lookAgain finds out whether the topic is gone, is another one, or was only
+// not known to one broker yet.
+func (s *Source) lookAgain(ctx context.Context, cause error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req := kmsg.NewPtrMetadataRequest() // not kadm's: that may answer from the library's memory
+	t := kmsg.NewMetadataRequestTopic()
+	t.Topic = kmsg.StringPtr(s.cfg.Topic)
+	req.Topics = append(req.Topics, t)
+	resp, err := req.RequestWith(ctx, s.cl)
+	if err != nil || len(resp.Topics) != 1 {
+		s.report(s.explain("look for topic "+s.cfg.Topic, errors.Join(cause, err)))
+		return
+	}
+	got := resp.Topics[0]
+	err = kerr.ErrorForCode(got.ErrorCode)
+	switch id := topicID(got.TopicID); {
+	case errors.Is(err, kerr.UnknownTopicOrPartition):
+		s.report(s.missing(err))
+	case err == nil && id != s.topicID:
+		was := s.topicID
+		s.topicIsNow(id, was)
+	}
+}

@@ -1,0 +1,186 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"keystone/pipeline/record"
+	"keystone/sources"
+	"keystone/sources/kafka/admin"
+)
+
+// start is where a group without offsets begins.
+type start struct {
+	latest bool
+	at     time.Time // not zero: at the first record of this time or later
+}
+
+func parseStart(s string) (start, error) {
+	switch s {
+	case "", "earliest":
+		return start{}, nil
+	case "latest":
+		return start{latest: true}, nil
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return start{}, fmt.Errorf("start is %q, which is none of \"earliest\", \"latest\" and a time such as 2026-01-31T08:00:00Z", s)
+	}
+	return start{at: t}, nil
+}
+
+// listStart gives the offset of every partition where s begins.
+func listStart(ctx context.Context, adm *kadm.Client, topic string, s start) (map[int32]kadm.ListedOffset, error) {
+	var all kadm.ListedOffsets
+	var err error
+	switch {
+	case s.latest:
+		all, err = adm.ListEndOffsets(ctx, topic)
+	case !s.at.IsZero():
+		all, err = adm.ListOffsetsAfterMilli(ctx, s.at.UnixMilli(), topic)
+	default:
+		all, err = adm.ListStartOffsets(ctx, topic)
+	}
+	if err == nil {
+		err = all.Error()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return all[topic], nil
+}
+
+// resolveStart commits where the group begins, for every partition, before
+// it has a member that reads. It does so only for a group that has committed
+// nothing on this topic.
+//
+// Without it, a route with start = "latest" that is stopped before its first
+// commit would begin at the then latest record, and lose those between.
+//
+// Two workers of one route may get here at once. Kafka takes a commit of
+// somebody who is no member only while the group has none: A commits, A joins;
+// B's commit is refused with UNKNOWN_MEMBER_ID, B looks again and finds A's
+// offsets. If B commits before A joins, A reads what B committed; nobody has
+// read anything yet. What remains is B sleeping, between looking and
+// committing, for so long that A joins, commits and leaves: so an answer
+// older than resolveWithin is not acted upon.
+func (s *Source) resolveStart(ctx context.Context, mirror []record.Position) error {
+	for {
+		looked := time.Now()
+		committed, err := s.committed(ctx)
+		if err != nil {
+			return err
+		}
+		if len(committed) > 0 {
+			err := s.checkIdentity(committed)
+			if err == nil || !s.cfg.AcceptNewTopic {
+				return err
+			}
+		}
+		begin, err := s.startOffsets(ctx, mirror)
+		if err != nil {
+			return err
+		}
+		if time.Since(looked) > resolveWithin {
+			continue
+		}
+		os := kadm.Offsets{}
+		for p, o := range begin {
+			os.Add(kadm.Offset{Topic: s.cfg.Topic, Partition: p, At: o.Offset, LeaderEpoch: o.LeaderEpoch, Metadata: admin.Metadata(s.topicID)})
+		}
+		err = s.adm.CommitAllOffsets(ctx, s.cfg.Group, os)
+		switch {
+		case errors.Is(err, kerr.UnknownMemberID): // another worker was first
+		case err != nil:
+			return s.explain("commit the first offsets of group "+s.cfg.Group, err)
+		default:
+			s.log.Info("the group begins", "topic", s.cfg.Topic, "group", s.cfg.Group, "start", s.cfg.Start, "from_stored_positions", len(mirror) > 0)
+			return nil
+		}
+		// A group with members whose first offsets are not committed yet: a
+		// member of another make, or one that is just leaving.
+		if err := sleep(ctx, 200*time.Millisecond); err != nil {
+			return s.explain("wait for the first offsets of group "+s.cfg.Group, err)
+		}
+	}
+}
+
+const resolveWithin = 5 * time.Second
+
+// committed gives what the group committed on the topic.
+func (s *Source) committed(ctx context.Context) (map[int32]kadm.OffsetResponse, error) {
+	all, err := s.adm.FetchOffsets(ctx, s.cfg.Group)
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+		return nil, s.explain("read the offsets of group "+s.cfg.Group, err)
+	}
+	out := map[int32]kadm.OffsetResponse{}
+	for p, o := range all[s.cfg.Topic] {
+		if o.Err != nil {
+			return nil, s.explain("read the offsets of group "+s.cfg.Group, o.Err)
+		}
+		if o.At >= 0 {
+			out[p] = o
+		}
+	}
+	return out, nil
+}
+
+// checkIdentity compares what was committed with the topic that is there now.
+func (s *Source) checkIdentity(committed map[int32]kadm.OffsetResponse) error {
+	for _, p := range slices.Sorted(maps.Keys(committed)) {
+		if id := admin.ParseMetadata(committed[p].Metadata); id != "" && id != s.topicID {
+			return s.recreated(id)
+		}
+	}
+	return nil
+}
+
+// recreated is the error of a topic that is not the one that was read.
+func (s *Source) recreated(was string) error {
+	return sources.Fatal{Err: fmt.Errorf("topic %s on %s was deleted and created again: the group %s read topic id %s, and the topic's id is now %s. Its offsets mean other records. Restart the route with -accept-new-topic to read the new topic from its beginning", s.cfg.Topic, s.cfg.Client, s.cfg.Group, was, s.topicID)}
+}
+
+// startOffsets gives where every partition begins: at the stored positions if
+// there are any, since a group whose offsets expired must not begin anew;
+// else where the configuration says.
+func (s *Source) startOffsets(ctx context.Context, mirror []record.Position) (map[int32]kadm.ListedOffset, error) {
+	at := s.start
+	if len(mirror) > 0 || s.cfg.AcceptNewTopic {
+		at = start{} // partitions without a stored position were found later: they begin at their beginning
+	}
+	begin, err := listStart(ctx, s.adm, s.cfg.Topic, at)
+	if err != nil {
+		return nil, s.explain("list the offsets of topic "+s.cfg.Topic, err)
+	}
+	if s.cfg.AcceptNewTopic {
+		return begin, nil
+	}
+	for _, m := range mirror {
+		if m.Identity != "" && m.Identity != s.topicID {
+			return nil, s.recreated(m.Identity)
+		}
+		if _, ok := begin[m.Partition]; ok {
+			begin[m.Partition] = kadm.ListedOffset{Partition: m.Partition, Offset: m.Offset, LeaderEpoch: -1}
+		}
+	}
+	return begin, nil
+}
+
+// sleep waits for d or the end of ctx.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
