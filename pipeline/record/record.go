@@ -58,14 +58,17 @@ type Position struct {
 // Batch is consecutive records of one partition. It has one owner at a time;
 // whoever holds it may change it, and nobody keeps its slices after giving it away.
 type Batch struct {
-	Topic     string // topic or path
-	Partition int32
-	Records   []Record
-	Next      Position // where to go on after this batch, past gaps and control records
-	Bytes     int      // of keys, values and headers, for budgets
-	Buf       []byte   // memory that records point into; reused by Reset
-	Want      Want     // what the reader of a source asks for; kept by Reset
-	release   func(*Batch)
+	Topic      string // topic or path
+	Partition  int32
+	Records    []Record
+	Next       Position // where to go on after this batch, past gaps and control records
+	Bytes      int      // of keys, values and headers, for budgets
+	Buf        []byte   // memory that records point into; reused by Reset
+	HeaderBuf  []Header // memory that Headers of records point into; reused by Reset
+	DerivedBuf [][]byte // memory that Derived of records point into; reused by Reset
+
+	Want    Want // what the reader of a source asks for; kept by Reset
+	release func(*Batch)
 }
 
 // Want is what one Source.Read should take at most and how long it may wait
@@ -81,11 +84,15 @@ type Want struct {
 func (b *Batch) Reset() {
 	clear(b.Records)
 	b.Records, b.Buf, b.Bytes = b.Records[:0], b.Buf[:0], 0
+	clear(b.HeaderBuf)
+	clear(b.DerivedBuf)
+	b.HeaderBuf, b.DerivedBuf = b.HeaderBuf[:0], b.DerivedBuf[:0]
 	b.Topic, b.Partition, b.Next = "", 0, Position{}
 }
 
 // OnRelease sets what Release calls; nil for nothing. A source that lends
-// memory sets it in Read; the batch is then f's to keep.
+// memory sets it in Read. When f calls OnRelease(nil) it has taken back what it lent and
+// the batch stays with the one who released it; otherwise the batch is f's to keep.
 func (b *Batch) OnRelease(f func(*Batch)) { b.release = f }
 
 // Lent tells whether OnRelease set something: after Release the batch belongs to that.

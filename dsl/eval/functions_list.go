@@ -1,0 +1,197 @@
+package eval
+
+import (
+	"slices"
+
+	"keystone/dsl/ir"
+)
+
+func listFunction(name string) impl {
+	f := listOnly(name)
+	if f == nil {
+		return nil
+	}
+	return func(m *machine, st *site, a []value) value {
+		if a[0].k != kList {
+			return m.wrongType(st, a[0], "a list")
+		}
+		return f(m, st, a, m.elements(a[0]))
+	}
+}
+
+// listOnly gives functions whose first argument is a list; l has its elements.
+func listOnly(name string) func(m *machine, st *site, a, l []value) value {
+	switch name {
+	case "first":
+		return func(_ *machine, _ *site, _, l []value) value {
+			if len(l) == 0 {
+				return value{}
+			}
+			return l[0]
+		}
+	case "last":
+		return func(_ *machine, _ *site, _, l []value) value {
+			if len(l) == 0 {
+				return value{}
+			}
+			return l[len(l)-1]
+		}
+	case "take":
+		return func(m *machine, st *site, a, l []value) value {
+			switch {
+			case a[1].k != kInt:
+				return m.wrongType(st, a[1], "an int")
+			case a[1].n < 0:
+				return m.fail(st, ir.CodeRange, "The number of elements must not be negative.")
+			}
+			n := min(a[1].n, int64(len(l)))
+			return listValue(l[:n:n])
+		}
+	case "reverse":
+		return func(m *machine, _ *site, _, l []value) value {
+			out := m.room(len(l))
+			for i := len(l) - 1; i >= 0; i-- {
+				out = append(out, l[i])
+			}
+			return listValue(out)
+		}
+	case "uniq":
+		return uniq
+	case "concat":
+		return concat
+	case "flatten":
+		return func(m *machine, _ *site, _, l []value) value {
+			out := m.room(m.countFlat(l))
+			return listValue(m.flatten(out, l))
+		}
+	case "sort":
+		return func(m *machine, st *site, a, l []value) value {
+			return m.sorted(l, l, len(a) > 1 && string(a[1].s) == "desc", st)
+		}
+	case "join":
+		return join
+	}
+	return nil
+}
+
+// simpleKey tells values that are equal only to one of the same kind and
+// content: among many, those are found by a map.
+func (m *machine) simpleKey(v value) (string, bool) {
+	if v.k != kString {
+		return "", false
+	}
+	return string(m.text(v)), true
+}
+
+func uniq(m *machine, st *site, _, l []value) value {
+	out := m.room(len(l))
+	var seen map[string]struct{}
+	if len(l) > 64 {
+		seen = make(map[string]struct{}, len(l))
+	}
+next:
+	for _, v := range l {
+		if seen != nil {
+			if k, ok := m.simpleKey(v); ok {
+				if _, dup := seen[k]; !dup {
+					seen[k] = struct{}{}
+					out = append(out, v)
+				}
+				continue
+			}
+		}
+		if len(l) > ir.MaxElements {
+			return m.fail(st, ir.CodeLimit, "uniq takes long lists only of strings.")
+		}
+		for _, o := range out {
+			switch m.equal(o, v, st) {
+			case triTrue:
+				continue next
+			case triErr:
+				return value{k: kErr}
+			}
+		}
+		out = append(out, v)
+	}
+	return listValue(out)
+}
+
+func concat(m *machine, st *site, a, _ []value) value {
+	n := 0
+	for i := range a {
+		if a[i].k != kList {
+			return m.wrongType(st, a[i], "a list")
+		}
+		a[i] = listValue(m.elements(a[i]))
+		n += len(a[i].l)
+	}
+	out := m.room(n)
+	for i := range a {
+		out = append(out, a[i].l...)
+	}
+	return listValue(out)
+}
+
+func (m *machine) countFlat(l []value) (n int) {
+	for i := range l {
+		if l[i].k == kList {
+			l[i] = listValue(m.elements(l[i]))
+			n += m.countFlat(l[i].l)
+		} else {
+			n++
+		}
+	}
+	return n
+}
+
+func (m *machine) flatten(out, l []value) []value {
+	for i := range l {
+		if l[i].k == kList {
+			out = m.flatten(out, l[i].l)
+		} else {
+			out = append(out, l[i])
+		}
+	}
+	return out
+}
+
+func join(m *machine, st *site, a, l []value) value {
+	var sep []byte
+	if len(a) > 1 {
+		if a[1].k != kString {
+			return m.wrongType(st, a[1], "a string")
+		}
+		sep = m.text(a[1])
+	}
+	out := m.scratch[:0]
+	for i, v := range l {
+		if v.k != kString {
+			return m.wrongType(st, v, "a string")
+		}
+		if i > 0 {
+			out = append(out, sep...)
+		}
+		out = append(out, m.text(v)...)
+		if len(out) > ir.MaxText {
+			return m.tooLong(st)
+		}
+	}
+	m.scratch = out
+	return m.newText(out, st)
+}
+
+func median(m *machine, st *site, a []value) value {
+	l, ok := m.floats(a[0], st)
+	if !ok {
+		return value{k: kErr}
+	}
+	if len(l) == 0 {
+		return value{}
+	}
+	slices.Sort(l)
+	mid := l[len(l)/2]
+	if len(l)%2 == 0 {
+		return m.valueOf(m.finite((l[len(l)/2-1]+mid)/2, st))
+	}
+	return floatValue(mid)
+}

@@ -1,0 +1,89 @@
+package json
+
+import "bytes"
+
+// shortString is up to where a string is searched byte by byte before the
+// vectorised search takes over.
+const shortString = 16
+
+// skipString gives the position after the closing quote of a string whose
+// first byte is doc[i]; the contents are not checked.
+func skipString(doc []byte, i int) int {
+	for n := 0; n < shortString && i < len(doc); n++ {
+		switch doc[i] {
+		case '"':
+			return i + 1
+		case '\\':
+			i++
+		}
+		i++
+	}
+	for i < len(doc) {
+		q := bytes.IndexByte(doc[i:], '"')
+		if q < 0 {
+			break
+		}
+		// An odd number of backslashes before the quote escapes it. Those
+		// before i have been read as pairs already.
+		n := 0
+		for q-1-n >= 0 && doc[i+q-1-n] == '\\' {
+			n++
+		}
+		i += q + 1
+		if n%2 == 0 {
+			return i
+		}
+	}
+	return fail(len(doc), errEnd)
+}
+
+// skipValue gives where the value at doc[i] begins and ends and what it is.
+// Of strings, numbers and words only so much is checked as is needed to find the end.
+func skipValue(doc []byte, i int) (start, end int, k Kind) {
+	i = space(doc, i)
+	if i >= len(doc) {
+		return i, fail(i, errEnd), Missing
+	}
+	switch c := doc[i]; c {
+	case '"':
+		return i, skipString(doc, i+1), String
+	case '{':
+		return i, skipNested(doc, i), Object
+	case '[':
+		return i, skipNested(doc, i), Array
+	case 't', 'f', 'n':
+		end, k = checkWord(doc, i)
+		return i, end, k
+	case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
+		j := i + 1
+		for j < len(doc) && (isDigit(doc[j]) || doc[j] == '.' || doc[j]|0x20 == 'e' || doc[j] == '+' || doc[j] == '-') {
+			j++
+		}
+		return i, j, Number
+	}
+	return i, fail(i, errValue), Missing
+}
+
+// skipNested gives the position after the list or object that begins at doc[i].
+func skipNested(doc []byte, i int) int {
+	depth := 0
+	for i < len(doc) {
+		switch doc[i] {
+		case '"':
+			if i = skipString(doc, i+1); i < 0 {
+				return i
+			}
+			continue
+		case '{', '[':
+			if depth++; depth > MaxDepth {
+				return fail(i, errDepth)
+			}
+		case '}', ']':
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		}
+		i++
+	}
+	return fail(i, errEnd)
+}
