@@ -75,7 +75,7 @@ func (c *checker) identifier(n *ast.IdentifierNode) *ir.Node {
 }
 
 func (c *checker) raw(s ir.Span) *ir.Node {
-	return c.fail(s, codeRaw, "Raw events have no fields", "With format = \"raw\" expressions see only meta, as meta.key and meta.headers[\"x\"].")
+	return c.fail(s, codeRaw, "Raw events have no fields", "With format = \"raw\" or decode = \"none\" expressions see only meta, as meta.key and meta.headers[\"x\"].")
 }
 
 // some gives examples of constants below a root.
