@@ -19,7 +19,7 @@ import (
 func (l *loader) body(b *block, body *hclsyntax.Body, header diag.Range, opts spec.Options, in *instance) spec.Body {
 	out := spec.Body{Range: header, Attrs: make(map[string]spec.Attr, len(body.Attributes))}
 	for _, a := range sortedAttrs(body) {
-		if a.Name == "for_each" && body == b.body {
+		if a.Name == "for_each" && (body == b.body || b == l.tree.defaults) {
 			continue
 		}
 		x := spec.Attr{Range: toRange(a.Expr.Range()), NameRange: toRange(a.NameRange), Layer: spec.LayerBlock}
@@ -61,11 +61,11 @@ func (l *loader) option(o *spec.Option, expr hclsyntax.Expression, in *instance)
 	case spec.KindExprs:
 		return l.texts(expr)
 	case spec.KindExprMap:
-		return l.fields(expr)
+		return l.fields(o, expr)
 	case spec.KindPattern:
 		return l.pattern(expr, in)
 	case spec.KindType:
-		return l.typeOf(expr, in)
+		return l.typeOf(expr)
 	case spec.KindSecret:
 		return l.secret(expr, in)
 	case spec.KindRef:

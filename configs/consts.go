@@ -9,14 +9,15 @@ import (
 
 	"keystone/configs/diag"
 	"keystone/configs/spec"
+	"keystone/dsl"
 )
 
 // addConsts evaluates the constants that the body's expressions name: var.x,
 // local.x, each.key, each.value. A name that is nothing is left to the
 // checker of expressions, which reports it at its token.
-func (l *loader) addConsts(body *spec.Body, in *instance) {
-	for _, text := range textsOf(*body) {
-		for _, name := range referencesOf(text) {
+func (l *loader) addConsts(opts spec.Options, body *spec.Body, in *instance) {
+	for _, text := range usesOf(opts, *body) {
+		for _, name := range text.consts {
 			if _, ok := body.Consts[name]; ok {
 				continue
 			}
@@ -25,16 +26,16 @@ func (l *loader) addConsts(body *spec.Body, in *instance) {
 				continue
 			}
 			if v.ContainsMarked() {
-				l.diags.Addf(text.Range, codeSensitive, "Sensitive value in an expression", "The expression uses %s, which is sensitive. Expressions are stored and shown with their constants; only options that are declared secret can hold it.", name)
+				l.diags.Addf(text.rng, codeSensitive, "Sensitive value in an expression", "The expression uses %s, which is sensitive. Expressions are stored and shown with their constants; only options that are declared secret can hold it.", name)
 				continue
 			}
 			x, err := fromCty(v)
 			if err != nil {
-				l.diags.Addf(text.Range, codeEvaluate, "Constant without a value", "The expression uses %s: %v.", name, err)
+				l.diags.Addf(text.rng, codeEvaluate, "Constant without a value", "The expression uses %s: %v.", name, err)
 				continue
 			}
 			if _, isRef := x.(spec.Ref); isRef {
-				l.diags.Addf(text.Range, codeEvaluate, "Constant without a value", "The expression uses %s, which is a reference to a block and no value.", name)
+				l.diags.Addf(text.rng, codeEvaluate, "Constant without a value", "The expression uses %s, which is a reference to a block and no value.", name)
 				continue
 			}
 			if body.Consts == nil {
@@ -70,13 +71,13 @@ func (l *loader) constOf(name string, in *instance) (cty.Value, bool) {
 
 // constsText writes the constants that texts use, for comparing values whose
 // meaning depends on them.
-func constsText(texts []diag.Text, consts map[string]any) string {
+func constsText(kind spec.Kind, texts []diag.Text, consts map[string]any) string {
 	if len(consts) == 0 {
 		return ""
 	}
 	used := map[string]string{}
 	for _, t := range texts {
-		for _, name := range referencesOf(t) {
+		for _, name := range constsOf(kind, t) {
 			if v, ok := consts[name]; ok {
 				used[name] = spec.ConstText(v)
 			}
@@ -90,4 +91,54 @@ func constsText(texts []diag.Text, consts map[string]any) string {
 		return ""
 	}
 	return " where " + strings.Join(parts, ", ")
+}
+
+// use is an expression or pattern with the constants that it names.
+type use struct {
+	consts []string
+	rng    diag.Range
+}
+
+func constsOf(kind spec.Kind, t diag.Text) []string {
+	if kind == spec.KindPattern {
+		return dsl.PatternReferences(t)
+	}
+	return dsl.References(t)
+}
+
+// usesOf lists the expressions and patterns of a body.
+func usesOf(opts spec.Options, body spec.Body) []use {
+	var uses []use
+	for _, o := range opts {
+		if o.Kind == spec.KindBlock {
+			uses = append(uses, usesOf(o.Block, body.Blocks[o.Name])...)
+			continue
+		}
+		var texts []diag.Text
+		switch v := body.Attrs[o.Name].Value.(type) {
+		case diag.Text:
+			texts = []diag.Text{v}
+		case []diag.Text:
+			texts = v
+		case []spec.Field:
+			texts = fieldTexts(v)
+		}
+		for _, t := range texts {
+			uses = append(uses, use{constsOf(o.Kind, t), t.Range})
+		}
+	}
+	return uses
+}
+
+func fieldTexts(fields []spec.Field) []diag.Text {
+	var texts []diag.Text
+	for _, f := range fields {
+		switch {
+		case f.IsObject:
+			texts = append(texts, fieldTexts(f.Object)...)
+		case f.Lit == nil:
+			texts = append(texts, f.Expr)
+		}
+	}
+	return texts
 }

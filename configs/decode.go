@@ -180,7 +180,7 @@ func canonicalOptions(opts spec.Options, body spec.Body) map[string]Option {
 	for path, v := range spec.Canonical(opts) {
 		o := Option{Canonical: v.Text, Effect: v.Option.Change, Layer: spec.LayerDefault, Sensitive: v.Option.Kind == spec.KindSecret}
 		if len(v.Texts) > 0 {
-			o.Canonical += constsText(v.Texts, body.Consts)
+			o.Canonical += constsText(v.Option.Kind, v.Texts, body.Consts)
 		}
 		if a, ok := attrAt(body, path); ok && a.Value != nil {
 			o.Layer, o.Range = a.Layer, a.Range

@@ -22,7 +22,7 @@ func (c *Config) Graph() []Edge {
 	for _, a := range sorted(c.Routes) {
 		r := c.Routes[a]
 		edges = append(edges, Edge{From: r.From.Addr, To: a}, Edge{From: a, To: r.To.Addr})
-		if !r.DeadLetter.Addr.IsZero() {
+		if r.OnError == DeadLetter && !r.DeadLetter.Addr.IsZero() {
 			edges = append(edges, Edge{From: a, To: r.DeadLetter.Addr, DeadLetters: true})
 		}
 	}

@@ -58,10 +58,10 @@ func (c *testSink) Options() spec.Options {
 		spec.Strings("urls", &c.URLs, "Addresses."),
 		spec.Float("ratio", &c.Ratio, "Ratio.").Between(0, 1),
 		spec.Bool("quiet", &c.Quiet, "Quiet.").Effect(spec.Live),
-		spec.Bytes("max", &c.Max, "Bound.").Default(8<<20).AtLeast(1),
+		spec.Bytes("max", &c.Max, "Bound.").Default(8 << 20).AtLeast(1),
 		spec.Enum("mode", &c.Mode, "Mode.", "append", "create").Default("append"),
 		spec.Nested("rotate", "Rotation.", spec.Options{
-			spec.Bytes("size", &c.Rotate.Size, "Size.").Default(1<<30).Effect(spec.Live),
+			spec.Bytes("size", &c.Rotate.Size, "Size.").Default(1 << 30).Effect(spec.Live),
 			spec.Sensitive("token", &c.Rotate.Token, "Token."),
 		}).Presence(&c.Rotate.Present),
 	}

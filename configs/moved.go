@@ -125,6 +125,9 @@ func (d *decoder) checkMoved() {
 		gone[m.From], to[m.To], next[m.From] = m.Range, m.Range, m.To
 	}
 	for _, m := range d.c.Moved {
+		if m.From == m.To {
+			continue
+		}
 		end, steps := m.To, 0
 		for ; steps <= len(next); steps++ {
 			n, on := next[end]

@@ -1,7 +1,6 @@
 package configs
 
 import (
-	"maps"
 	"slices"
 
 	"keystone/configs/addr"
@@ -35,7 +34,7 @@ func (l *loader) resources() []Resource {
 			body := l.body(b, b.body, b.header, opts, in)
 			l.mergeDefaults(b, opts, &body)
 			l.applySets(in.addr, opts, &body)
-			l.addConsts(&body, in)
+			l.addConsts(opts, &body, in)
 			l.addressFrom(in.addr, from)
 			out = append(out, Resource{Addr: in.addr, Kind: b.kind, Decl: b.header, Body: body})
 		}
@@ -125,36 +124,4 @@ func joinWords(words []string) string {
 		s += w
 	}
 	return s
-}
-
-// textsOf lists the expressions and patterns of a body.
-func textsOf(body spec.Body) []diag.Text {
-	var texts []diag.Text
-	for _, name := range slices.Sorted(maps.Keys(body.Attrs)) {
-		switch v := body.Attrs[name].Value.(type) {
-		case diag.Text:
-			texts = append(texts, v)
-		case []diag.Text:
-			texts = append(texts, v...)
-		case []spec.Field:
-			texts = append(texts, fieldTexts(v)...)
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(body.Blocks)) {
-		texts = append(texts, textsOf(body.Blocks[name])...)
-	}
-	return texts
-}
-
-func fieldTexts(fields []spec.Field) []diag.Text {
-	var texts []diag.Text
-	for _, f := range fields {
-		switch {
-		case f.IsObject:
-			texts = append(texts, fieldTexts(f.Object)...)
-		case f.Lit == nil:
-			texts = append(texts, f.Expr)
-		}
-	}
-	return texts
 }

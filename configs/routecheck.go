@@ -33,13 +33,6 @@ func (r *Route) check(body spec.Body, diags *diag.Diagnostics) {
 	if r.Limits.MaxInFlightBytes < r.Batch.Bytes {
 		diags.Addf(attrRange(body.Blocks["batch"], "bytes"), codeBlockValue, "Contradiction", "A batch of batch.bytes (%s) does not fit into limits.max_in_flight_bytes (%s).", spec.FormatBytes(r.Batch.Bytes), spec.FormatBytes(r.Limits.MaxInFlightBytes))
 	}
-	if project, ok := body.Attrs["project"]; ok && project.Value != nil {
-		for _, other := range []string{"set", "drop"} {
-			if a, ok := body.Attrs[other]; ok && a.Value != nil {
-				diags.Addf(a.NameRange, codeBlockValue, "Contradiction", "project names all that passes, so %s has no meaning beside it (%s). Keep one of them.", other, project.NameRange)
-			}
-		}
-	}
 }
 
 // linkRoute checks the ends of a route and its expressions against them.
@@ -58,22 +51,27 @@ func (d *decoder) linkRoute(r *Route, diags *diag.Diagnostics) {
 	e := &r.Events
 	e.Input = d.c.SchemaOf(r.From.Addr)
 	if target := d.c.Streams[r.To.Addr]; target != nil {
+		e.Target = target.Schema
 		d.linkTarget(r, target, diags)
 	}
 	if sink := d.c.Sinks[r.To.Addr]; sink != nil && !d.broken[sink.Addr] {
 		e.Derived = derivedOf(sink.Config.Options(), "")
 		for _, x := range e.Derived {
-			d.borrowConsts(r, x.Text, d.bodies[sink.Addr], diags)
+			kind := spec.KindExpr
+			if x.Pattern {
+				kind = spec.KindPattern
+			}
+			d.borrowConsts(r, x.Text, kind, d.bodies[sink.Addr], diags)
 		}
 	}
-	checked, more := checkRoute(*e)
+	checked, more := dsl.CheckRoute(*e)
 	diags.Append(more...)
 	if more.HasErrors() {
 		return
 	}
 	r.Checked = checked
 	if target := d.c.Streams[r.To.Addr]; target != nil {
-		checkOutput(r, target, d.bodies[r.Addr], diags)
+		checkOutput(r, target, diags)
 	}
 }
 
@@ -98,13 +96,13 @@ func (d *decoder) linkTarget(r *Route, target *Stream, diags *diag.Diagnostics) 
 	inherited := d.c.Resources[d.index[target.Addr]].Options["key"]
 	inherited.Layer, inherited.Effect = spec.LayerDefault, spec.Live
 	d.c.Resources[d.index[r.Addr]].Options["key"] = inherited
-	d.borrowConsts(r, target.Key, d.bodies[target.Addr], diags)
+	d.borrowConsts(r, target.Key, spec.KindExpr, d.bodies[target.Addr], diags)
 }
 
 // borrowConsts lets the route's checker see the constants of another block's
 // expression.
-func (d *decoder) borrowConsts(r *Route, text diag.Text, from spec.Body, diags *diag.Diagnostics) {
-	for _, name := range referencesOf(text) {
+func (d *decoder) borrowConsts(r *Route, text diag.Text, kind spec.Kind, from spec.Body, diags *diag.Diagnostics) {
+	for _, name := range constsOf(kind, text) {
 		v, ok := from.Consts[name]
 		if !ok {
 			continue

@@ -6,6 +6,7 @@ import (
 
 	"keystone/configs/diag"
 	"keystone/configs/spec"
+	"keystone/dsl"
 )
 
 // Expressions over events are never evaluated by HCL: they are read as text,
@@ -60,7 +61,7 @@ func (l *loader) text(expr hclsyntax.Expression) spec.Value {
 			return spec.Invalid{}
 		}
 	}
-	t, diags := textOf(at, l.src(at.Range()))
+	t, diags := dsl.TextOf(at, l.src(at.Range()))
 	l.diags.Append(diags...)
 	if diags.HasErrors() {
 		return spec.Invalid{}
@@ -119,7 +120,7 @@ func (l *loader) texts(expr hclsyntax.Expression) spec.Value {
 }
 
 // fields reads a literal map of names to expressions.
-func (l *loader) fields(expr hclsyntax.Expression) spec.Value {
+func (l *loader) fields(o *spec.Option, expr hclsyntax.Expression) spec.Value {
 	at, ok := l.written(expr)
 	if !ok {
 		return spec.Invalid{}
@@ -131,7 +132,7 @@ func (l *loader) fields(expr hclsyntax.Expression) spec.Value {
 		l.diags.Addf(toRange(expr.Range()), codeTextForm, "Not a map of expressions", "Write it out, here or in a local: { user = \"user_id\" }. It cannot be computed, since the order of its names counts.")
 		return spec.Invalid{}
 	}
-	f, diags := fieldsOf(at, l.src(at.Range()))
+	f, diags := dsl.FieldsOf(at, l.src(at.Range()), namesOf(o))
 	l.diags.Append(diags...)
 	if diags.HasErrors() {
 		return spec.Invalid{}
@@ -140,6 +141,17 @@ func (l *loader) fields(expr hclsyntax.Expression) spec.Value {
 		f = []spec.Field{}
 	}
 	return f
+}
+
+// namesOf says what the names of a map of expressions stand for.
+func namesOf(o *spec.Option) dsl.Names {
+	switch o.Name {
+	case "set":
+		return dsl.PathNames
+	case "headers":
+		return dsl.FreeNames
+	}
+	return dsl.FieldNames
 }
 
 // pattern reads text with {PATH} placeholders. A template may put values

@@ -1,13 +1,17 @@
 package configs
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
 	"keystone/configs/addr"
+	"keystone/configs/diag"
 	"keystone/configs/spec"
+	"keystone/dsl"
+	"keystone/dsl/types"
 )
 
 // typeWords are the names that only types have.
@@ -24,7 +28,7 @@ func isTypeExpr(expr hclsyntax.Expression) bool {
 
 // typeOf reads a schema: a type written out, a local that is one, or the
 // schema of another stream or source.
-func (l *loader) typeOf(expr hclsyntax.Expression, in *instance) spec.Value {
+func (l *loader) typeOf(expr hclsyntax.Expression) spec.Value {
 	at, ok := l.schemaOf(expr, map[addr.Addr]bool{})
 	if !ok {
 		return spec.Invalid{}
@@ -32,12 +36,40 @@ func (l *loader) typeOf(expr hclsyntax.Expression, in *instance) spec.Value {
 	if at == nil || isNull(at) {
 		return nil
 	}
-	t, diags := l.declaredType(at)
+	t, diags := dsl.TypeOf(at, l.src(at.Range()), l.resolveType(map[addr.Addr]bool{}, 0))
 	l.diags.Append(diags...)
 	if diags.HasErrors() {
 		return spec.Invalid{}
 	}
 	return t
+}
+
+// maxTypeHops bounds types that stand for types.
+const maxTypeHops = 100
+
+// resolveType gives the types that references inside of a type stand for.
+func (l *loader) resolveType(seen map[addr.Addr]bool, hops int) dsl.ResolveType {
+	return func(t hcl.Traversal) (types.Type, bool, diag.Diagnostics) {
+		rng := t.SourceRange()
+		var diags diag.Diagnostics
+		if hops > maxTypeHops {
+			diags.Addf(toRange(rng), codeLocalCycle, "Types in a circle", "The type needs itself, over others.")
+			return types.AnyType, false, diags
+		}
+		before := len(l.diags)
+		ref := &hclsyntax.ScopeTraversalExpr{Traversal: t, SrcRange: rng}
+		at, ok := l.schemaOf(ref, maps.Clone(seen))
+		if !ok {
+			diags = append(diags, l.diags[before:]...)
+			l.diags = l.diags[:before]
+			return types.AnyType, false, diags
+		}
+		if at == hclsyntax.Expression(ref) {
+			return types.AnyType, false, nil // no reference to a type
+		}
+		typ, diags := dsl.TypeOf(at, l.src(at.Range()), l.resolveType(seen, hops+1))
+		return typ, !diags.HasErrors(), diags
+	}
 }
 
 // schemaOf follows locals and stream.x.schema to the type as written; nil if

@@ -1,0 +1,3 @@
+locals {
+  x = "ÿ" # ERROR: Not UTF-8
+}

@@ -1,0 +1,4 @@
+sink "stdout" "out" {
+  quiet = true
+  rotate {}
+}

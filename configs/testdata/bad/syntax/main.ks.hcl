@@ -1,0 +1,3 @@
+route "r" {
+  from = # ERROR: Invalid expression
+}
