@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"golang.org/x/sync/semaphore"
 
@@ -58,11 +57,7 @@ func (s *Sink) Open(ctx context.Context) error {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	ctx, stop := context.WithTimeout(ctx, 15*time.Second)
 	defer stop()
-	meta, err := kadm.NewClient(pr.Client).Metadata(ctx, s.cfg.Topic)
-	if err == nil {
-		err = meta.Topics[s.cfg.Topic].Err
-	}
-	if err != nil {
+	if _, _, err := client.OneTopic(ctx, pr.Client, s.cfg.Topic); err != nil {
 		return s.explain("open", err)
 	}
 	return nil

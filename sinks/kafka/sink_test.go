@@ -18,22 +18,40 @@ import (
 	"keystone/sources/kafka/embedded"
 )
 
-func both(t *testing.T, f func(t *testing.T, o client.Options)) {
-	t.Run("embedded", func(t *testing.T) {
-		b, err := embedded.Start(context.Background(), embedded.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(b.Close)
-		f(t, client.Options{Brokers: b.Addrs()})
-	})
-	t.Run("kafka", func(t *testing.T) {
-		addr := os.Getenv("KEYSTONE_TEST_KAFKA")
-		if addr == "" {
-			t.Skip("no real Kafka: set KEYSTONE_TEST_KAFKA=host:port, or run `make e2e`, which starts one")
-		}
-		f(t, client.Options{Brokers: strings.Split(addr, ",")})
-	})
+// cases are the tests that hold on every broker.
+var cases = []struct {
+	name string
+	run  func(t *testing.T, o client.Options)
+}{
+	{"write", testWrite},
+	{"keys", testKeys},
+	{"rejected", testRejected},
+	{"null", testNull},
+	{"open errors", testOpenErrors},
+}
+
+func TestEmbedded(t *testing.T) {
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			b, err := embedded.Start(context.Background(), embedded.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(b.Close)
+			c.run(t, client.Options{Brokers: b.Addrs()})
+		})
+	}
+}
+
+// TestRealKafka runs the same against a real Apache Kafka.
+func TestRealKafka(t *testing.T) {
+	addr := os.Getenv("KEYSTONE_TEST_KAFKA")
+	if addr == "" {
+		t.Skip("no real Kafka: set KEYSTONE_TEST_KAFKA=host:port, or run `make e2e`, which starts one")
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) { c.run(t, client.Options{Brokers: strings.Split(addr, ",")}) })
+	}
 }
 
 func within(t testing.TB) context.Context {
@@ -110,135 +128,125 @@ func readAll(t testing.TB, o client.Options, topic string) map[int32][]record.Re
 
 // Records without a key keep their partition, and its order; those with one
 // go where Kafka's own clients put them; everything of a record is kept.
-func TestWrite(t *testing.T) {
-	both(t, func(t *testing.T, o client.Options) {
-		for _, compression := range client.Compressions() {
-			t.Run(compression, func(t *testing.T) {
-				name, _ := topic(t, o, 3, nil)
-				s := open(t, sink.Config{Client: o, Topic: name, Compression: compression, Origin: true})
-				for p := range int32(4) {
-					b := batch(p)
-					for i := range 50 {
-						b.Records = append(b.Records, record.Record{Offset: int64(i), Timestamp: 1700000000000, Value: fmt.Appendf(nil, "%d/%d", p, i), Headers: []record.Header{{Key: "h", Value: []byte("v")}}})
-					}
-					if err := write(t, s, b); err != nil {
-						t.Fatal(err)
-					}
+func testWrite(t *testing.T, o client.Options) {
+	for _, compression := range client.Compressions() {
+		t.Run(compression, func(t *testing.T) {
+			name, _ := topic(t, o, 3, nil)
+			s := open(t, sink.Config{Client: o, Topic: name, Compression: compression, Origin: true})
+			for p := range int32(4) {
+				b := batch(p)
+				for i := range 50 {
+					b.Records = append(b.Records, record.Record{Offset: int64(i), Timestamp: 1700000000000, Value: fmt.Appendf(nil, "%d/%d", p, i), Headers: []record.Header{{Key: "h", Value: []byte("v")}}})
 				}
-				got := readAll(t, o, name)
-				if len(got[0]) != 100 || len(got[1]) != 50 || len(got[2]) != 50 {
-					t.Fatalf("partitions hold %d, %d, %d", len(got[0]), len(got[1]), len(got[2]))
+				if err := write(t, s, b); err != nil {
+					t.Fatal(err)
 				}
-				for i, r := range got[1] {
-					if string(r.Value) != fmt.Sprintf("1/%d", i) || r.Timestamp != 1700000000000 || len(r.Headers) != 2 || string(r.Headers[0].Value) != "v" {
-						t.Fatalf("record %d: %+v", i, r)
-					}
-					at, err := sink.ParseOrigin(r.Headers[1].Value)
-					if err != nil || at != (sink.Origin{Route: `route.tv["a b"]`, TopicID: "id", Partition: 1, Offset: int64(i)}) {
-						t.Fatalf("origin %+v, %v", at, err)
-					}
+			}
+			got := readAll(t, o, name)
+			if len(got[0]) != 100 || len(got[1]) != 50 || len(got[2]) != 50 {
+				t.Fatalf("partitions hold %d, %d, %d", len(got[0]), len(got[1]), len(got[2]))
+			}
+			for i, r := range got[1] {
+				if string(r.Value) != fmt.Sprintf("1/%d", i) || r.Timestamp != 1700000000000 || len(r.Headers) != 2 || string(r.Headers[0].Value) != "v" {
+					t.Fatalf("record %d: %+v", i, r)
 				}
-			})
-		}
-	})
+				at, err := sink.ParseOrigin(r.Headers[1].Value)
+				if err != nil || at != (sink.Origin{Route: `route.tv["a b"]`, TopicID: "id", Partition: 1, Offset: int64(i)}) {
+					t.Fatalf("origin %+v, %v", at, err)
+				}
+			}
+		})
+	}
 }
 
 // The partitions that Kafka's Java client gives these keys among 10.
-func TestKeys(t *testing.T) {
-	both(t, func(t *testing.T, o client.Options) {
-		name, _ := topic(t, o, 10, nil)
-		s := open(t, sink.Config{Client: o, Topic: name})
-		// murmur2 vectors of org.apache.kafka.common.utils.UtilsTest: the hash
-		// without its sign, modulo 10.
-		want := map[string]int32{}
-		for k, h := range map[string]int32{"21": -973932308, "foobar": -790332482, "a-little-bit-long-string": -985981536, "a-little-bit-longer-string": -1486304829, "lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": -58897971, "abc": 479470107} {
-			want[k] = (h & 0x7fffffff) % 10
-		}
-		b := batch(0)
-		for k := range want {
-			b.Records = append(b.Records, record.Record{Key: []byte(k), Value: []byte(k)})
-		}
-		if err := write(t, s, b); err != nil {
-			t.Fatal(err)
-		}
-		seen := 0
-		for p, rs := range readAll(t, o, name) {
-			for _, r := range rs {
-				seen++
-				if want[string(r.Key)] != p {
-					t.Errorf("key %q is in partition %d, want %d", r.Key, p, want[string(r.Key)])
-				}
+func testKeys(t *testing.T, o client.Options) {
+	name, _ := topic(t, o, 10, nil)
+	s := open(t, sink.Config{Client: o, Topic: name})
+	// murmur2 vectors of org.apache.kafka.common.utils.UtilsTest: the hash
+	// without its sign, modulo 10.
+	want := map[string]int32{}
+	for k, h := range map[string]int32{"21": -973932308, "foobar": -790332482, "a-little-bit-long-string": -985981536, "a-little-bit-longer-string": -1486304829, "lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": -58897971, "abc": 479470107} {
+		want[k] = (h & 0x7fffffff) % 10
+	}
+	b := batch(0)
+	for k := range want {
+		b.Records = append(b.Records, record.Record{Key: []byte(k), Value: []byte(k)})
+	}
+	if err := write(t, s, b); err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for p, rs := range readAll(t, o, name) {
+		for _, r := range rs {
+			seen++
+			if want[string(r.Key)] != p {
+				t.Errorf("key %q is in partition %d, want %d", r.Key, p, want[string(r.Key)])
 			}
 		}
-		if seen != len(want) {
-			t.Errorf("%d records, want %d", seen, len(want))
-		}
-	})
+	}
+	if seen != len(want) {
+		t.Errorf("%d records, want %d", seen, len(want))
+	}
 }
 
 // Kafka refuses a record batch for one record in it: only that one is rejected.
-func TestRejected(t *testing.T) {
-	both(t, func(t *testing.T, o client.Options) {
-		name, _ := topic(t, o, 1, map[string]string{"max.message.bytes": "1000"})
-		s := open(t, sink.Config{Client: o, Topic: name, Linger: 50 * time.Millisecond})
-		err := write(t, s, batch(0, "a", strings.Repeat("x", 5000), "c", "d"))
-		var pe *sinks.PartialError
-		if !errors.As(err, &pe) || len(pe.Failures) != 1 {
-			t.Fatalf("got %v", err)
-		}
-		if f := pe.Failures[0]; f.Index != 1 || f.Outcome != sinks.Rejected || f.Code != "message_too_large" {
-			t.Errorf("failure %+v", f)
-		}
-		var values []string
-		for _, r := range readAll(t, o, name)[0] {
-			values = append(values, string(r.Value))
-		}
-		if fmt.Sprint(values) != "[a c d]" {
-			t.Errorf("written: %.60q", values)
-		}
-	})
+func testRejected(t *testing.T, o client.Options) {
+	name, _ := topic(t, o, 1, map[string]string{"max.message.bytes": "1000"})
+	s := open(t, sink.Config{Client: o, Topic: name, Linger: 50 * time.Millisecond})
+	err := write(t, s, batch(0, "a", strings.Repeat("x", 5000), "c", "d"))
+	var pe *sinks.PartialError
+	if !errors.As(err, &pe) || len(pe.Failures) != 1 {
+		t.Fatalf("got %v", err)
+	}
+	if f := pe.Failures[0]; f.Index != 1 || f.Outcome != sinks.Rejected || f.Code != "message_too_large" {
+		t.Errorf("failure %+v", f)
+	}
+	var values []string
+	for _, r := range readAll(t, o, name)[0] {
+		values = append(values, string(r.Value))
+	}
+	if fmt.Sprint(values) != "[a c d]" {
+		t.Errorf("written: %.60q", values)
+	}
 }
 
 // A tombstone is written as null, and an empty value as empty.
-func TestNull(t *testing.T) {
-	both(t, func(t *testing.T, o client.Options) {
-		name, _ := topic(t, o, 1, nil)
-		s := open(t, sink.Config{Client: o, Topic: name})
-		b := batch(0)
-		b.Records = []record.Record{{Key: []byte("k")}, {Key: []byte("k"), Value: []byte{}}}
-		if err := write(t, s, b); err != nil {
-			t.Fatal(err)
-		}
-		n := 0
-		err := kafka.Tap{Client: o, Topic: name}.Read(within(t), func(b *record.Batch) error {
-			for i, r := range b.Records {
-				if n++; (r.Value == nil) != (i == 0) {
-					t.Errorf("record %d has value %v", i, r.Value)
-				}
+func testNull(t *testing.T, o client.Options) {
+	name, _ := topic(t, o, 1, nil)
+	s := open(t, sink.Config{Client: o, Topic: name})
+	b := batch(0)
+	b.Records = []record.Record{{Key: []byte("k")}, {Key: []byte("k"), Value: []byte{}}}
+	if err := write(t, s, b); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	err := kafka.Tap{Client: o, Topic: name}.Read(within(t), func(b *record.Batch) error {
+		for i, r := range b.Records {
+			if n++; (r.Value == nil) != (i == 0) {
+				t.Errorf("record %d has value %v", i, r.Value)
 			}
-			return nil
-		})
-		if err != nil || n != 2 {
-			t.Fatal(n, err)
 		}
+		return nil
 	})
+	if err != nil || n != 2 {
+		t.Fatal(n, err)
+	}
 }
 
-func TestOpenErrors(t *testing.T) {
-	both(t, func(t *testing.T, o client.Options) {
-		c := sink.Config{Client: o, Topic: "no-such-topic"}
-		s, err := c.New(sinks.Deps{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = s.Open(within(t))
-		if err == nil || sinks.IsPermanent(err) || !strings.Contains(err.Error(), "no-such-topic does not exist") || !strings.Contains(err.Error(), o.Brokers[0]) {
-			t.Errorf("got %v", err)
-		}
-		if err := s.Close(within(t)); err != nil {
-			t.Error(err)
-		}
-	})
+func testOpenErrors(t *testing.T, o client.Options) {
+	c := sink.Config{Client: o, Topic: "no-such-topic"}
+	s, err := c.New(sinks.Deps{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.Open(within(t))
+	if err == nil || sinks.IsPermanent(err) || !strings.Contains(err.Error(), "no-such-topic does not exist") || !strings.Contains(err.Error(), o.Brokers[0]) {
+		t.Errorf("got %v", err)
+	}
+	if err := s.Close(within(t)); err != nil {
+		t.Error(err)
+	}
 }
 
 // Routes of one cluster share a producer, and the last one closes it.

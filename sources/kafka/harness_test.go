@@ -21,11 +21,36 @@ import (
 	"keystone/sources/kafka/embedded"
 )
 
-// both runs a test against the embedded broker, and against a real Kafka
-// where KEYSTONE_TEST_KAFKA says host:port of one.
-func both(t *testing.T, f func(t *testing.T, o client.Options)) {
-	t.Run("embedded", func(t *testing.T) { f(t, startEmbedded(t)) })
-	t.Run("kafka", func(t *testing.T) { f(t, realKafka(t)) })
+// cases are the tests that hold on every broker.
+var cases = []struct {
+	name string
+	run  func(t *testing.T, o client.Options)
+}{
+	{"restart", testRestart},
+	{"rebalance", testRebalance},
+	{"start", testStart},
+	{"grow", testGrow},
+	{"mirror", testMirror},
+	{"data loss", testDataLoss},
+	{"data loss, idle", testDataLossIdle},
+	{"recreate", testRecreate},
+	{"open errors", testOpenErrors},
+	{"pause", testPause},
+	{"vanish", testVanish},
+}
+
+func TestEmbedded(t *testing.T) {
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) { c.run(t, startEmbedded(t)) })
+	}
+}
+
+// TestRealKafka runs the same against a real Apache Kafka.
+func TestRealKafka(t *testing.T) {
+	o := realKafka(t)
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) { c.run(t, o) })
+	}
 }
 
 func startEmbedded(t testing.TB) client.Options {

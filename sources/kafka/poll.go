@@ -8,7 +8,9 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"keystone/sources"
+	"keystone/sources/kafka/client"
 )
 
 // poll files fetches under their lanes until ctx ends. It is one fetch ahead
@@ -223,22 +225,13 @@ func (s *Source) fileError(ctx context.Context, p *kgo.FetchPartition) {
 func (s *Source) lookAgain(ctx context.Context, cause error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	req := kmsg.NewPtrMetadataRequest() // not kadm's: that may answer from the library's memory
-	t := kmsg.NewMetadataRequestTopic()
-	t.Topic = kmsg.StringPtr(s.cfg.Topic)
-	req.Topics = append(req.Topics, t)
-	resp, err := req.RequestWith(ctx, s.cl)
-	if err != nil || len(resp.Topics) != 1 {
-		s.report(s.explain("look for topic "+s.cfg.Topic, errors.Join(cause, err)))
-		return
-	}
-	got := resp.Topics[0]
-	err = kerr.ErrorForCode(got.ErrorCode)
-	switch id := topicID(got.TopicID); {
+	_, t, err := client.OneTopic(ctx, s.cl, s.cfg.Topic)
+	switch {
 	case errors.Is(err, kerr.UnknownTopicOrPartition):
 		s.report(s.missing(err))
-	case err == nil && id != s.topicID:
-		was := s.topicID
-		s.topicIsNow(id, was)
+	case err != nil:
+		s.report(s.explain("look for topic "+s.cfg.Topic, errors.Join(cause, err)))
+	case t.ID != s.topicID:
+		s.fail(sources.Fatal{Err: fmt.Errorf("topic %s on %s was deleted and created again: its id was %s and is now %s. Its offsets mean other records. Restart the route with -accept-new-topic to read the new topic from its beginning", s.cfg.Topic, s.cfg.Client, s.topicID, t.ID)})
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"keystone/pipeline/record"
@@ -178,10 +177,3 @@ func (s *Source) tellLoss(ctx context.Context, l *lane, lost loss) (bool, error)
 	s.listener.DataLoss(l.part, lost.from, lost.to)
 	return true, nil
 }
-
-// topicIsNow ends reading: the topic was deleted and created again.
-func (s *Source) topicIsNow(id, was string) {
-	s.fail(sources.Fatal{Err: fmt.Errorf("topic %s on %s was deleted and created again: its id was %s and is now %s. Its offsets mean other records. Restart the route with -accept-new-topic to read the new topic from its beginning", s.cfg.Topic, s.cfg.Client, was, id)})
-}
-
-func topicID(id [16]byte) string { return kadm.TopicID(id).String() }

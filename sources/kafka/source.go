@@ -119,17 +119,14 @@ func (s *Source) connect(ctx context.Context) error {
 func (s *Source) identify(ctx context.Context) (topic, cluster string, _ error) {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
-	m, err := s.adm.Metadata(ctx, s.cfg.Topic)
-	if err == nil {
-		err = m.Topics[s.cfg.Topic].Err
-	}
+	cluster, t, err := client.OneTopic(ctx, s.cl, s.cfg.Topic)
 	if errors.Is(err, kerr.UnknownTopicOrPartition) {
 		return "", "", s.missing(err)
 	}
 	if err != nil {
 		return "", "", s.explain("open topic "+s.cfg.Topic, err)
 	}
-	return m.Topics[s.cfg.Topic].ID.String(), m.Cluster, nil
+	return t.ID, cluster, nil
 }
 
 // missing is temporary: the topic may be on its way.

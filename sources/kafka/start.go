@@ -95,7 +95,7 @@ func (s *Source) resolveStart(ctx context.Context, mirror []record.Position) err
 		for p, o := range begin {
 			os.Add(kadm.Offset{Topic: s.cfg.Topic, Partition: p, At: o.Offset, LeaderEpoch: o.LeaderEpoch, Metadata: admin.Metadata(s.topicID)})
 		}
-		err = s.adm.CommitAllOffsets(ctx, s.cfg.Group, os)
+		err = retry(ctx, func() error { return s.adm.CommitAllOffsets(ctx, s.cfg.Group, os) })
 		switch {
 		case errors.Is(err, kerr.UnknownMemberID): // another worker was first
 		case err != nil:
@@ -116,7 +116,8 @@ const resolveWithin = 5 * time.Second
 
 // committed gives what the group committed on the topic.
 func (s *Source) committed(ctx context.Context) (map[int32]kadm.OffsetResponse, error) {
-	all, err := s.adm.FetchOffsets(ctx, s.cfg.Group)
+	var all kadm.OffsetResponses
+	err := retry(ctx, func() (err error) { all, err = s.adm.FetchOffsets(ctx, s.cfg.Group); return err })
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
 		return nil, s.explain("read the offsets of group "+s.cfg.Group, err)
 	}
@@ -171,6 +172,18 @@ func (s *Source) startOffsets(ctx context.Context, mirror []record.Position) (ma
 		}
 	}
 	return begin, nil
+}
+
+// retry calls f again while Kafka says that it will pass: the coordinator of
+// the first group of a cluster takes a moment to come up.
+func retry(ctx context.Context, f func() error) error {
+	wait := 50 * time.Millisecond
+	for until := time.Now().Add(20 * time.Second); ; wait = min(2*wait, time.Second) {
+		err := f()
+		if err == nil || !kerr.IsRetriable(err) || time.Now().After(until) || sleep(ctx, wait) != nil {
+			return err
+		}
+	}
 }
 
 // sleep waits for d or the end of ctx.

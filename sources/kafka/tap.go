@@ -62,7 +62,11 @@ func (t Tap) Read(ctx context.Context, f func(*record.Batch) error) error {
 	}
 	defer cl.Close()
 	adm := kadm.NewClient(cl)
-	from, until, id, err := t.bounds(ctx, adm)
+	id, err := t.identify(ctx, cl)
+	var from, until map[int32]int64
+	if err == nil {
+		from, until, err = t.bounds(ctx, adm)
+	}
 	if err != nil {
 		if h := health.Err(); h != nil && !client.Refused(err) {
 			err = errors.Join(err, h)
@@ -85,26 +89,24 @@ func (t Tap) Read(ctx context.Context, f func(*record.Batch) error) error {
 	return t.pump(ctx, cl, id, offsets, until, f)
 }
 
+func (t Tap) identify(ctx context.Context, cl *kgo.Client) (string, error) {
+	_, got, err := client.OneTopic(ctx, cl, t.Topic)
+	return got.ID, err
+}
+
 // bounds gives where to begin and where the end is.
-func (t Tap) bounds(ctx context.Context, adm *kadm.Client) (from, until map[int32]int64, id string, _ error) {
+func (t Tap) bounds(ctx context.Context, adm *kadm.Client) (from, until map[int32]int64, _ error) {
 	s, err := parseStart(t.Start)
 	if err != nil {
-		return nil, nil, "", err
-	}
-	m, err := adm.Metadata(ctx, t.Topic)
-	if err == nil {
-		err = m.Topics[t.Topic].Err
-	}
-	if err != nil {
-		return nil, nil, "", err
+		return nil, nil, err
 	}
 	begin, err := listStart(ctx, adm, t.Topic, start{})
 	if err != nil {
-		return nil, nil, "", err
+		return nil, nil, err
 	}
 	first, err := listStart(ctx, adm, t.Topic, s)
 	if err != nil {
-		return nil, nil, "", err
+		return nil, nil, err
 	}
 	list := adm.ListEndOffsets
 	if t.ReadCommitted {
@@ -115,7 +117,7 @@ func (t Tap) bounds(ctx context.Context, adm *kadm.Client) (from, until map[int3
 		err = end.Error()
 	}
 	if err != nil {
-		return nil, nil, "", err
+		return nil, nil, err
 	}
 	want := map[int32]bool{}
 	for _, p := range t.Only {
@@ -137,7 +139,7 @@ func (t Tap) bounds(ctx context.Context, adm *kadm.Client) (from, until map[int3
 			from[p.Partition] = max(p.Offset, begin[p.Partition].Offset)
 		}
 	}
-	return from, until, m.Topics[t.Topic].ID.String(), nil
+	return from, until, nil
 }
 
 // pump polls until every partition is at its end.

@@ -58,11 +58,11 @@ func (a *Admin) Ping(ctx context.Context) error {
 
 // ClusterID asks for the cluster's id.
 func (a *Admin) ClusterID(ctx context.Context) (string, error) {
-	m, err := a.adm.BrokerMetadata(ctx)
+	id, _, err := client.Topics(ctx, a.cl)
 	if err != nil {
 		return "", a.explain("read the cluster's id", err)
 	}
-	return m.Cluster, nil
+	return id, nil
 }
 
 func (a *Admin) explain(what string, err error) error {
@@ -77,16 +77,16 @@ func (a *Admin) explain(what string, err error) error {
 func Refused(err error) bool { return client.Refused(err) }
 
 // metadata gives the details of topics. Those that are missing are left out.
-func (a *Admin) metadata(ctx context.Context, topics []string) (string, map[string]kadm.TopicDetail, error) {
-	out := make(map[string]kadm.TopicDetail, len(topics))
+func (a *Admin) metadata(ctx context.Context, topics []string) (string, map[string]client.Topic, error) {
+	out := make(map[string]client.Topic, len(topics))
 	cluster := ""
 	for part := range slices.Chunk(topics, chunk) {
-		m, err := a.adm.Metadata(ctx, part...)
+		id, found, err := client.Topics(ctx, a.cl, part...)
 		if err != nil {
 			return "", nil, a.explain("describe topics", err)
 		}
-		cluster = m.Cluster
-		for name, t := range m.Topics {
+		cluster = id
+		for name, t := range found {
 			switch {
 			case errors.Is(t.Err, kerr.UnknownTopicOrPartition):
 			case t.Err != nil && !kerr.IsRetriable(t.Err):

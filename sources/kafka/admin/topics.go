@@ -92,10 +92,7 @@ func (a *Admin) Observe(ctx context.Context, topics ...string) (clusterID string
 			out[name] = Topic{}
 			continue
 		}
-		t := Topic{Exists: true, ID: d.ID.String(), Partitions: len(d.Partitions), Config: map[string]string{}, Set: map[string]bool{}}
-		if p, ok := d.Partitions[0]; ok {
-			t.Replication = len(p.Replicas)
-		}
+		t := Topic{Exists: true, ID: d.ID, Partitions: d.Partitions, Replication: d.Replication, Config: map[string]string{}, Set: map[string]bool{}}
 		for k, v := range configs[name] {
 			t.Config[k] = v.value
 			if v.own {
@@ -256,14 +253,8 @@ func (a *Admin) create(ctx context.Context, specs []StreamSpec, out map[string]R
 			return false, err
 		}
 		for _, name := range made {
-			d, ok := details[name]
-			if !ok || d.Err != nil || len(d.Partitions) == 0 {
-				return false, nil
-			}
-			for _, p := range d.Partitions {
-				if p.Err != nil || p.Leader < 0 {
-					return false, p.Err
-				}
+			if d := details[name]; !d.Led || d.Err != nil {
+				return false, d.Err
 			}
 		}
 		return true, nil
