@@ -24,14 +24,11 @@ func run() cli.Code {
 	context.AfterFunc(ctx, stop)
 	app := cli.New(cli.Deps{
 		Catalog:     wire.Catalog,
-		Load:        wire.Load,
-		Format:      wire.Format,
-		Compile:     wire.Compile,
+		Codes:       wire.Codes,
+		Goals:       api.Codec{Encode: wire.EncodeGoal, Decode: wire.DecodeGoal},
 		Run:         wire.Run,
 		Serve:       wire.Serve,
 		OpenOffline: wire.OpenOffline,
-		Goals:       api.Codec{Encode: wire.EncodeGoal, Decode: wire.DecodeGoal},
-		Reference:   cli.Reference{Blocks: wire.Blocks, Functions: wire.Functions, Codes: wire.Codes},
 	})
 	return app.Main(ctx, os.Args[1:])
 }

@@ -31,7 +31,7 @@ func Metrics() []Metric {
 		{"keystone_reconcile_turns_total", "counter", nil, "Turns of the reconcile loop."},
 		{"keystone_configuration_problems", "gauge", nil, "Problems of an edit that was not taken; 0 when the files are good."},
 		{"keystone_changes_waiting", "gauge", nil, "Destructive changes that wait for an explicit apply."},
-		{"keystone_cluster_reachable", "gauge", []string{"cluster"}, "1 when the cluster answered at the last observation, 0 when not; absent for clusters without trouble so far."},
+		{"keystone_cluster_reachable", "gauge", []string{"cluster"}, "1 when the cluster answered at the last observation, 0 when not."},
 		{"keystone_address_health", "gauge", []string{"address", "health"}, "1 for the health that the address has."},
 		{"keystone_address_drift", "gauge", []string{"address"}, "Differences between the address's goal and the world."},
 		{"keystone_restarts_total", "counter", []string{"address"}, "Restarts of the address's worker."},

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -29,11 +30,13 @@ type Server struct {
 	Version Version
 	Goals   Codec
 	Log     *slog.Logger
+	// MaxGoalBytes bounds a request; 0 is 64 MiB: ten thousand routes take about 20.
+	MaxGoalBytes int64
 }
 
 // Bounds of what a client may send and how long it may take.
 const (
-	maxGoalBytes   = 64 << 20 // ten thousand routes take about 20 MB
+	maxGoalBytes   = 64 << 20
 	maxHeaderBytes = 64 << 10
 	headerTimeout  = 5 * time.Second
 	writeTimeout   = 15 * time.Second // for one line of a stream, or one answer
@@ -120,7 +123,7 @@ type goalRequest[O any] struct {
 
 func readGoal[O any](s *Server, w http.ResponseWriter, r *http.Request) (*configs.Config, O, bool) {
 	var req goalRequest[O]
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxGoalBytes))
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, cmp.Or(s.MaxGoalBytes, maxGoalBytes)))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&req); err != nil {
 		s.refuse(w, &requestError{fmt.Errorf("read the request: %w", err)})

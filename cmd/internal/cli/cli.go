@@ -16,36 +16,22 @@ import (
 	"github.com/spf13/pflag"
 
 	"keystone/cmd/internal/api"
-	"keystone/cmd/internal/docs"
 	"keystone/cmd/internal/view"
 	"keystone/cmd/internal/wire"
 	"keystone/configs"
 	"keystone/configs/diag"
-	"keystone/dsl"
-	"keystone/dsl/eval"
-	"keystone/dsl/ir"
 )
 
 type command = cobra.Command
 
-// Deps is what the command line needs from the rest: the composition root's functions.
+// Deps is what the command line needs from the composition root.
 type Deps struct {
 	Catalog     func() configs.Catalog
-	Load        func(wire.LoadSpec) (*configs.Config, diag.Diagnostics)
-	Format      func(name string, src []byte) ([]byte, diag.Diagnostics)
-	Compile     func(dsl.RouteSpec) (*eval.Program, diag.Diagnostics)
+	Codes       func() []diag.Code
+	Goals       api.Codec
 	Run         func(context.Context, wire.RunSpec) (wire.RunResult, error)
 	Serve       func(context.Context, wire.ServeSpec) error
 	OpenOffline func(context.Context, wire.OfflineSpec) (api.Backend, io.Closer, error)
-	Goals       api.Codec
-	Reference   Reference
-}
-
-// Reference is what the generated reference is made of, beside the catalog.
-type Reference struct {
-	Blocks    func() []docs.Block
-	Functions func() []*ir.Func
-	Codes     func() []diag.Code
 }
 
 // App is the command line of one process.
@@ -53,6 +39,7 @@ type App struct {
 	deps    Deps
 	root    *command
 	getenv  func(string) string
+	environ func() []string
 	in      io.Reader
 	out     io.Writer
 	err     io.Writer
@@ -61,7 +48,7 @@ type App struct {
 
 // New builds the commands; it reads nothing.
 func New(d Deps) *App {
-	a := &App{deps: d, getenv: os.Getenv, in: os.Stdin, out: os.Stdout, err: os.Stderr}
+	a := &App{deps: d, getenv: os.Getenv, environ: os.Environ, in: os.Stdin, out: os.Stdout, err: os.Stderr}
 	a.root = a.newRoot()
 	return a
 }

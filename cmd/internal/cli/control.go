@@ -49,7 +49,7 @@ const defaultStateDir = ".keystone"
 // findPlace is the place of a directory whose configuration may be broken:
 // then its state is where it is by default.
 func (a *App) findPlace(s scope, dir string) place {
-	if cfg, _ := a.deps.Load(s.spec(dir)); cfg != nil {
+	if cfg, _ := a.read(s, dir); cfg != nil {
 		return placeOf(dir, cfg)
 	}
 	return place{dir: dir, env: a.environment(s), stateDir: filepath.Join(dir, defaultStateDir)}

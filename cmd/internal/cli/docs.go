@@ -10,7 +10,9 @@ import (
 
 	"keystone/cmd/internal/api"
 	"keystone/cmd/internal/docs"
+	"keystone/configs"
 	"keystone/configs/diag"
+	"keystone/dsl/ir"
 )
 
 func (a *App) docsCommand() *command {
@@ -84,8 +86,7 @@ func writePages(dir string, pages []docs.Page) error {
 
 // reference gathers the declarations, this command line's own among them.
 func (a *App) reference() docs.Input {
-	r := a.deps.Reference
-	in := docs.Input{Blocks: r.Blocks(), Catalog: a.deps.Catalog(), Functions: r.Functions(), Codes: r.Codes(), Metrics: api.Metrics(), Exits: exits()}
+	in := docs.Input{Blocks: configs.Blocks(a.deps.Catalog()), Functions: ir.Functions(), Codes: a.deps.Codes(), Metrics: api.Metrics(), Exits: exits()}
 	for _, c := range a.root.Commands() {
 		if c.Hidden || c.Name() == "no-help" {
 			continue

@@ -2,19 +2,18 @@ package cli
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"strings"
+	"unicode/utf8"
 
 	"keystone/cmd/internal/api"
 	"keystone/cmd/internal/view"
 	"keystone/configs/diag"
-	"keystone/configs/spec"
-	"keystone/dsl"
+	"keystone/dsl/check"
 	"keystone/dsl/eval"
-	"keystone/dsl/ir"
+	"keystone/dsl/types"
 	"keystone/pipeline/record"
 )
 
@@ -43,33 +42,26 @@ func (a *App) eval(expr, event string) error {
 	if err != nil {
 		return err
 	}
+	if !utf8.ValidString(expr) {
+		return usagef("the expression is not UTF-8")
+	}
 	const file = "EXPR"
-	program, ds := a.deps.Compile(dsl.RouteSpec{Format: ir.JSON, Decode: ir.DecodeFull, Tombstones: ir.TombstonesProject,
-		Project: []spec.Field{{Name: "value", Expr: commandText(file, expr)}}})
-	if len(ds) > 0 {
-		if err := view.Diagnostics(a.err, a.style(a.err), api.NewDiagnostics(ds.Sort(), map[string][]byte{file: []byte(expr)})); err != nil {
-			return err
-		}
+	tree, ds := check.Expr(commandText(file, expr), check.Env{Event: types.AnyType})
+	if err := view.Diagnostics(a.err, a.style(a.err), api.NewDiagnostics(ds.Sort(), map[string][]byte{file: []byte(expr)})); err != nil {
+		return err
 	}
 	if ds.HasErrors() {
 		return silent(Invalid)
 	}
-	in := &record.Batch{Records: []record.Record{{Value: value}}}
-	var out record.Batch
-	verdict, failure := program.NewEval().Run(in, 0, &out)
-	if verdict == eval.Failed {
+	program, err := eval.CompileExpr(tree, types.AnyType)
+	if err != nil {
+		return fmt.Errorf("compile: %w", err)
+	}
+	got, failure := program.NewEval().Append(nil, "", 0, &record.Record{Value: value})
+	if failure != nil {
 		return a.evalFailed(failure, file, expr)
 	}
-	if len(out.Records) != 1 {
-		return fmt.Errorf("the expression gave %d events instead of one", len(out.Records))
-	}
-	var got struct {
-		Value json.RawMessage `json:"value"`
-	}
-	if err := json.Unmarshal(out.Records[0].Value, &got); err != nil {
-		return fmt.Errorf("read the result: %w", err)
-	}
-	_, err = fmt.Fprintf(a.out, "%s\n", got.Value)
+	_, err = fmt.Fprintf(a.out, "%s\n", got)
 	return err
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"keystone/cmd/internal/api"
 	"keystone/cmd/internal/view"
+	"keystone/configs"
 )
 
 // formatted are the names that fmt takes care of.
@@ -61,7 +62,7 @@ func (a *App) format(target string, o fmtOptions) error {
 		if err != nil {
 			return err
 		}
-		out, ds := a.deps.Format(f, src)
+		out, ds := configs.Format(f, src)
 		if ds.HasErrors() {
 			problems = append(problems, api.NewDiagnostics(ds.Sort(), map[string][]byte{f: src})...)
 			continue
@@ -116,7 +117,7 @@ func (a *App) formatStdin(o fmtOptions) error {
 	if len(src) > maxStdin {
 		return usagef("stdin has more than 4 MiB: no configuration file may")
 	}
-	out, ds := a.deps.Format(name, src)
+	out, ds := configs.Format(name, src)
 	if ds.HasErrors() {
 		return errors.Join(silent(Invalid), view.Diagnostics(a.err, a.style(a.err), api.NewDiagnostics(ds.Sort(), map[string][]byte{name: src})))
 	}

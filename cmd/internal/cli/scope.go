@@ -10,7 +10,6 @@ import (
 
 	"keystone/cmd/internal/api"
 	"keystone/cmd/internal/view"
-	"keystone/cmd/internal/wire"
 	"keystone/configs"
 	"keystone/configs/diag"
 )
@@ -77,13 +76,18 @@ func (a *App) check(s scope, dir string) (loaded, error) {
 			return loaded{}, usagef("-var-file: %v", err)
 		}
 	}
-	cfg, diags := a.deps.Load(s.spec(dir))
+	cfg, diags := a.read(s, dir)
 	return loaded{cfg: cfg, dir: dir, diags: located(dir, diags)}, nil
 }
 
-func (s scope) spec(dir string) wire.LoadSpec {
-	return wire.LoadSpec{Dir: dir, Env: s.env, Vars: s.vars, VarFiles: s.varFiles}
+// read loads the configuration as the flags and the environment say.
+func (a *App) read(s scope, dir string) (*configs.Config, diag.Diagnostics) {
+	return configs.Load(configs.LoadOptions{Dir: dir, Env: s.env, EnvChosen: s.env != "", Vars: s.vars, VarFiles: s.varFiles,
+		Environ: a.environ(), Names: environment[:], Version: version, Catalog: a.deps.Catalog()})
 }
+
+// environment are the KEYSTONE_ names that the command line reads itself.
+var environment = [...]string{"KEYSTONE_SERVER", "KEYSTONE_USER"}
 
 // maxSource bounds the files that source lines are taken from.
 const maxSource = 4 << 20

@@ -50,7 +50,7 @@ func (a *App) serve(ctx context.Context, o serveOptions, dir string) error {
 			return usagef("-listen %s: %v", o.listen, err)
 		}
 	}
-	load := func() (*configs.Config, diag.Diagnostics) { return a.deps.Load(o.spec(dir)) }
+	load := func() (*configs.Config, diag.Diagnostics) { return a.read(o.scope, dir) }
 	show := func(ds diag.Diagnostics) {
 		_ = view.Diagnostics(a.err, a.style(a.err), located(dir, ds)) // status shows them too
 	}

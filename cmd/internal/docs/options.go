@@ -13,72 +13,49 @@ import (
 	"keystone/configs/spec"
 )
 
-func blocksPage(in Input) Page {
+func blocksPage(blocks []configs.BlockDoc) Page {
 	p := Page{File: "blocks.md", Title: "Blocks", Intro: "The blocks of `*.ks.hcl` files. *Change* says what changing an option does to what runs:\n" +
 		"`live` is swapped in and nothing stops, `drain` finishes what is in flight and restarts in place, `replace` loses what was kept."}
-	for _, b := range in.Blocks {
-		p.Sections = append(p.Sections, Section{Name: b.Type, Body: blockBody(b)})
+	for _, b := range blocks {
+		if b.Kind == "" {
+			p.Sections = append(p.Sections, Section{Name: b.Type, Body: blockBody(b)})
+		}
 	}
+	p.Sections = append(p.Sections,
+		Section{Name: "source", Body: "Where events come from, beside streams. The options are those of its kind: see [sources](sources.md)."},
+		Section{Name: "sink", Body: "Where events go, beside streams. The options are those of its kind: see [sinks](sinks.md)."})
+	slices.SortStableFunc(p.Sections, func(a, b Section) int { return cmp.Compare(a.Name, b.Name) })
 	return p
 }
 
-func blockBody(b Block) string {
-	var s strings.Builder
-	s.WriteString("```hcl\n" + b.Type)
-	for _, l := range b.Labels {
-		s.WriteString(" " + strconv.Quote(l))
+func kindsPage(file, title, intro, typ string, blocks []configs.BlockDoc) Page {
+	p := Page{File: file, Title: title, Intro: intro}
+	for _, b := range blocks {
+		if b.Type == typ && b.Kind != "" {
+			p.Sections = append(p.Sections, Section{Name: typ + " " + b.Kind, Body: blockBody(b)})
+		}
 	}
-	s.WriteString(" { … }\n```\n\n" + strings.TrimSpace(b.Doc) + "\n")
+	slices.SortStableFunc(p.Sections, func(a, b Section) int { return cmp.Compare(a.Name, b.Name) })
+	return p
+}
+
+func blockBody(b configs.BlockDoc) string {
+	var s strings.Builder
+	s.WriteString("`" + b.Header + " { … }`\n\n" + strings.TrimSpace(b.Doc) + "\n")
+	if b.ForEach {
+		s.WriteString("\nWith `for_each = {…}` or a list of distinct strings there is one instance for each key.\n")
+	}
+	if len(b.Words) > 0 {
+		s.WriteString("\n| Name | |\n|---|---|\n")
+	}
+	for _, w := range b.Words {
+		fmt.Fprintf(&s, "| `%s` | %s |\n", cell(w.Name), cell(w.Doc))
+	}
 	s.WriteString(optionsTable(b.Options))
 	if b.Example != "" {
 		s.WriteString("\n```hcl\n" + strings.TrimSpace(b.Example) + "\n```\n")
 	}
 	return s.String()
-}
-
-type kind struct {
-	name, doc string
-	options   spec.Options
-	note      string
-}
-
-func sourceKinds(c configs.Catalog) []kind {
-	var out []kind
-	for _, k := range c.Sources {
-		cfg := k.New()
-		note := "Reading never ends by itself."
-		if cfg.Bounded() {
-			note = "With its defaults, reading ends by itself."
-		}
-		out = append(out, kind{k.Name, k.Doc, cfg.Options(), note})
-	}
-	return sorted(out)
-}
-
-func sinkKinds(c configs.Catalog) []kind {
-	var out []kind
-	for _, k := range c.Sinks {
-		out = append(out, kind{k.Name, k.Doc, k.New().Options(), ""})
-	}
-	return sorted(out)
-}
-
-func sorted(ks []kind) []kind {
-	slices.SortFunc(ks, func(a, b kind) int { return cmp.Compare(a.name, b.name) })
-	return ks
-}
-
-func kindsPage(file, title, block, intro string, ks []kind) Page {
-	p := Page{File: file, Title: title, Intro: intro}
-	for _, k := range ks {
-		body := "```hcl\n" + block + " " + strconv.Quote(k.name) + " \"NAME\" { … }\n```\n\n" + strings.TrimSpace(k.doc) + "\n"
-		if k.note != "" {
-			body += "\n" + k.note + "\n"
-		}
-		body += optionsTable(k.options)
-		p.Sections = append(p.Sections, Section{Name: k.name, Body: body})
-	}
-	return p
 }
 
 // optionsTable lists options, and those of nested blocks after them.
@@ -157,7 +134,7 @@ func typeOf(x *spec.Option) string {
 	case spec.KindExpr:
 		return "expression" + over(x)
 	case spec.KindExprs:
-		return "condition, or a list of them" + over(x)
+		return "expression, or a list of them" + over(x)
 	case spec.KindExprMap:
 		return "`{ name = \"expression\" }`" + over(x)
 	case spec.KindPattern:

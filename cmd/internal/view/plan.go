@@ -100,7 +100,7 @@ func Plan(w io.Writer, s Style, p api.Plan) error {
 
 func runs(offline bool) string {
 	if offline {
-		return "stored"
+		return "is stored"
 	}
 	return "runs"
 }

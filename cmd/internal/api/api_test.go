@@ -1,0 +1,395 @@
+package api_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"keystone/cmd/internal/api"
+	"keystone/configs"
+	"keystone/configs/addr"
+	"keystone/reconcile"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// memory is a control plane of one serial: enough to see what travels.
+type memory struct {
+	serial  int64
+	goal    *configs.Config
+	plan    api.PlanOptions
+	applied api.ApplyOptions
+	tapped  chan struct{} // closed when a tap ended
+}
+
+func (m *memory) Status(context.Context) (api.World, error) {
+	return api.World{Env: "prod", Namespace: "ads", Serial: m.serial, Turns: 3, Waiting: []string{"stream.old"}, Observed: reconcile.Observed{
+		At: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC),
+		States: map[addr.Addr]reconcile.State{
+			addr.New("route", "tv").Instance(`e"u`): {Health: reconcile.Running, Lag: 12, Restarts: 1, Counters: reconcile.Counters{Read: 100, Delivered: 80, Filtered: 15, DeadLettered: 3, Dropped: 2,
+				Written: 81, Retries: 4, LostBeforeRead: 5, InFlight: 7, Reasons: map[string]int64{"decode": 3, "unknown": 2}}},
+			addr.New("route", "web"):    {Health: reconcile.Failed, Lag: -1},
+			addr.New("stream", "s"):     {Health: reconcile.Degraded, Drift: []string{"partitions: 4, wanted 8"}},
+			addr.New("cluster", "main"): {Health: reconcile.Running},
+		},
+		Unreachable: map[addr.Addr]string{addr.New("cluster", "other"): "connection refused"},
+	}}, nil
+}
+
+func (m *memory) Plan(_ context.Context, goal *configs.Config, o api.PlanOptions) (reconcile.Plan, error) {
+	m.goal, m.plan = goal, o
+	return reconcile.Plan{Serial: m.serial, Env: goal.Env, Namespace: "ads", Changes: []reconcile.Change{
+		{Addr: addr.New("route", "b"), Action: reconcile.Delete}, {Addr: addr.New("route", "a"), Action: reconcile.Create},
+	}}, nil
+}
+
+func (m *memory) Apply(_ context.Context, goal *configs.Config, o api.ApplyOptions, progress func(api.ApplyEvent)) (api.ApplyResult, error) {
+	m.goal, m.applied = goal, o
+	if o.Serial != m.serial {
+		return api.ApplyResult{}, &api.StaleError{Planned: o.Serial, Stored: m.serial}
+	}
+	progress(api.ApplyEvent{Addr: "route.a", Action: "create", Phase: api.PhaseStart})
+	progress(api.ApplyEvent{Addr: "route.a", Action: "create", Phase: api.PhaseDone, Elapsed: time.Second})
+	m.serial++
+	return api.ApplyResult{Serial: m.serial, Done: 1, Counts: api.Counts{Add: 1}}, nil
+}
+
+func (m *memory) Tap(ctx context.Context, a addr.Addr, _ api.TapOptions, emit func(api.TapEvent) error) error {
+	defer close(m.tapped)
+	if a.Name != "tv" {
+		return &api.NotFoundError{Addr: a.String(), Known: []string{"route.tv"}}
+	}
+	for i := int64(0); ; i++ {
+		if err := emit(api.TapEvent{Topic: "playback", Offset: i, Value: json.RawMessage(`{"a":1}`)}); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// goals encodes only what these tests look at.
+var goals = api.Codec{
+	Encode: func(c *configs.Config) ([]byte, error) { return json.Marshal(c.Env) },
+	Decode: func(b []byte) (*configs.Config, error) {
+		c := &configs.Config{}
+		return c, json.Unmarshal(b, &c.Env)
+	},
+}
+
+func server(b api.Backend) *api.Server {
+	return &api.Server{Backend: b, Version: api.Version{Version: "1.2.3", Revision: "abc", Go: "go1.26"}, Goals: goals, Log: slog.New(slog.DiscardHandler)}
+}
+
+// serveUnix serves until the test ends and gives a client.
+func serveUnix(t *testing.T, b api.Backend) *api.Client {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "api.sock")
+	l, err := api.ListenUnix(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- server(b).ServeUnix(ctx, l) }()
+	c := api.NewUnixClient(path, goals)
+	t.Cleanup(func() {
+		c.Close()
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	})
+	return c
+}
+
+func TestClient(t *testing.T) {
+	m := &memory{serial: 7}
+	c := serveUnix(t, m)
+	ctx := t.Context()
+	if v, err := c.Version(ctx); err != nil || v.Version != "1.2.3" {
+		t.Fatalf("version %+v, %v", v, err)
+	}
+	st, err := c.Status(ctx)
+	if err != nil || st.Serial != 7 || len(st.Addresses) != 4 || st.Addresses[0].Addr != "cluster.main" || st.Unreachable["cluster.other"] == "" {
+		t.Fatalf("status %+v, %v", st, err)
+	}
+	if lag := st.Addresses[1].Lag; lag == nil || *lag != 12 || st.Addresses[2].Lag != nil {
+		t.Errorf("lags: %+v", st.Addresses)
+	}
+	o := api.PlanOptions{Targets: []addr.Addr{addr.New("route", "tv").Instance(`e"u`)}, Destroy: true}
+	p, err := c.Plan(ctx, &configs.Config{Env: "prod"}, o)
+	if err != nil || p.Serial != 7 || p.Env != "prod" || p.Counts != (api.Counts{Add: 1, Destroy: 1}) || p.Changes[0].Addr != "route.a" {
+		t.Fatalf("plan %+v, %v", p, err)
+	}
+	if d := cmp.Diff(o, m.plan); d != "" || m.goal.Env != "prod" {
+		t.Errorf("the options changed on the way: %s", d)
+	}
+	var events []api.ApplyEvent
+	ao := api.ApplyOptions{PlanOptions: o, Serial: 7, Who: "ada", Why: "because"}
+	res, err := c.Apply(ctx, &configs.Config{Env: "prod"}, ao, func(e api.ApplyEvent) { events = append(events, e) })
+	if err != nil || res.Serial != 8 || len(events) != 2 || events[1].Elapsed != time.Second {
+		t.Fatalf("apply %+v, %v, %v", res, err, events)
+	}
+	if d := cmp.Diff(ao, m.applied); d != "" {
+		t.Errorf("the options changed on the way: %s", d)
+	}
+	_, err = c.Apply(ctx, &configs.Config{Env: "prod"}, ao, func(api.ApplyEvent) {})
+	if stale, ok := errors.AsType[*api.StaleError](err); !ok || stale.Planned != 7 || stale.Stored != 8 {
+		t.Errorf("an old plan: %v", err)
+	}
+}
+
+func TestTap(t *testing.T) {
+	m := &memory{tapped: make(chan struct{})}
+	c := serveUnix(t, m)
+	enough := errors.New("enough")
+	n := int64(0)
+	err := c.Tap(t.Context(), addr.New("route", "tv"), api.TapOptions{}, func(e api.TapEvent) error {
+		if e.Offset != n || string(e.Value) != `{"a":1}` {
+			t.Errorf("record %d: %+v", n, e)
+		}
+		if n++; n == 100 {
+			return enough
+		}
+		return nil
+	})
+	if !errors.Is(err, enough) {
+		t.Fatalf("tap: %v", err)
+	}
+	<-m.tapped // the server lets go when the client does
+
+	m.tapped = make(chan struct{})
+	err = c.Tap(t.Context(), addr.New("route", "tw"), api.TapOptions{}, func(api.TapEvent) error { return nil })
+	if e, ok := errors.AsType[*api.NotFoundError](err); !ok || !strings.Contains(e.Error(), `Did you mean "route.tv"?`) {
+		t.Errorf("tap of nothing: %v", err)
+	}
+}
+
+// A server that stops ends its taps instead of waiting for them.
+func TestStopEndsStreams(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "api.sock")
+	l, err := api.ListenUnix(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- server(&memory{tapped: make(chan struct{})}).ServeUnix(ctx, l) }()
+	c := api.NewUnixClient(path, goals)
+	defer c.Close()
+	_ = c.Tap(t.Context(), addr.New("route", "tv"), api.TapOptions{}, func(api.TapEvent) error { cancel(); return nil }) // ends somehow
+	if err := <-done; err != nil {
+		t.Errorf("serve: %v", err)
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket is left behind: %v", err)
+	}
+}
+
+func TestNoServer(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []*api.Client{api.NewUnixClient(filepath.Join(dir, "api.sock"), goals), urlClient(t, "127.0.0.1:1")} {
+		if _, err := c.Version(t.Context()); !errors.Is(err, api.ErrNoServer) || !strings.Contains(err.Error(), "keystone serve") {
+			t.Errorf("no server: %v", err)
+		}
+	}
+	if _, err := api.NewClient("ftp://x", goals); err == nil {
+		t.Error("ftp is taken for a server")
+	}
+}
+
+func urlClient(t *testing.T, url string) *api.Client {
+	t.Helper()
+	c, err := api.NewClient(url, goals)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func TestSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "deep", "er", "api.sock")
+	l, err := api.ListenUnix(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := os.Stat(path)
+	if err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v; want 0600", st.Mode(), err)
+	}
+	if dir, err := os.Stat(filepath.Dir(path)); err != nil || dir.Mode().Perm() != 0o700 {
+		t.Errorf("mode of the directory %v, %v; want 0700", dir.Mode(), err)
+	}
+	if _, err := api.ListenUnix(t.Context(), path); !errors.Is(err, api.ErrServerRuns) {
+		t.Errorf("a second server: %v", err)
+	}
+	l.Close()
+
+	// What a killed server leaves behind is replaced.
+	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.SetUnlinkOnClose(false)
+	dead.Close()
+	l, err = api.ListenUnix(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+}
+
+func TestSocketPath(t *testing.T) {
+	short, err := api.SocketPath("/srv/ks/.keystone", "prod")
+	if err != nil || short != "/srv/ks/.keystone/prod/api.sock" {
+		t.Errorf("%s, %v", short, err)
+	}
+	long := filepath.Join(t.TempDir(), strings.Repeat("x", 120))
+	a, errA := api.SocketPath(long, "prod")
+	b, errB := api.SocketPath(long, "test")
+	again, _ := api.SocketPath(long, "prod")
+	if errA != nil || errB != nil || a == b || a != again || len(a) > 107 {
+		t.Errorf("long paths: %s, %s, %v, %v", a, b, errA, errB)
+	}
+}
+
+func TestCheckListen(t *testing.T) {
+	for _, ok := range []string{"127.0.0.1:7070", "localhost:0", "[::1]:80"} {
+		if err := api.CheckListen(ok); err != nil {
+			t.Errorf("%s: %v", ok, err)
+		}
+	}
+	for _, bad := range []string{"0.0.0.0:7070", ":7070", "7070", "192.168.1.1:80", "example.com:80", "127.0.0.1", "127.0.0.1:"} {
+		if api.CheckListen(bad) == nil {
+			t.Errorf("%s is taken", bad)
+		}
+	}
+}
+
+// A page in a browser must neither read nor change anything.
+func TestTCPGuard(t *testing.T) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- server(&memory{serial: 1}).ServeTCP(ctx, l) }()
+	defer func() { cancel(); <-done; http.DefaultClient.CloseIdleConnections() }()
+	base := "http://" + l.Addr().String()
+	for _, c := range []struct {
+		name, method, path string
+		header             map[string]string
+		want               int
+	}{
+		{"plain", "GET", "/v1/status", nil, 200},
+		{"localhost", "GET", "/healthz", map[string]string{"Host": "localhost:99"}, 200},
+		{"ipv6", "GET", "/healthz", map[string]string{"Host": "[::1]"}, 200},
+		{"rebound name", "GET", "/v1/status", map[string]string{"Host": "evil.example"}, 403},
+		{"rebound name with port", "POST", "/v1/apply", map[string]string{"Host": "evil.example:7070"}, 403},
+		{"other origin", "GET", "/v1/status", map[string]string{"Origin": "http://evil.example"}, 403},
+		{"no origin of a page", "GET", "/v1/status", map[string]string{"Origin": "null"}, 403},
+		{"own origin", "GET", "/v1/status", map[string]string{"Origin": base}, 200},
+		{"cross-site form", "POST", "/v1/apply", map[string]string{"Sec-Fetch-Site": "cross-site"}, 403},
+		{"not JSON", "POST", "/v1/plan", nil, 400},
+		{"no such path", "GET", "/v1/nothing", nil, 404},
+		{"wrong method", "GET", "/v1/plan", nil, 405},
+		{"bad address", "GET", "/v1/tap?address=x", nil, 400},
+		{"bad limit", "GET", "/v1/tap?address=route.tv&limit=-1", nil, 400},
+		{"ready", "GET", "/readyz", nil, 200},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), c.method, base+c.path, strings.NewReader("{"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for k, v := range c.header {
+			if k == "Host" {
+				req.Host = v
+				continue
+			}
+			req.Header.Set(k, v)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != c.want {
+			t.Errorf("%s: %s, want %d", c.name, resp.Status, c.want)
+		}
+	}
+}
+
+func TestLargeGoal(t *testing.T) {
+	huge := io.MultiReader(strings.NewReader(`{"goal":"`), io.LimitReader(letters{}, 2<<20), strings.NewReader(`"}`))
+	w := httptest.NewRecorder()
+	s := server(&memory{})
+	s.MaxGoalBytes = 1 << 20
+	s.Handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "POST", "/v1/plan", huge))
+	if w.Code != 400 || !strings.Contains(w.Body.String(), "too large") {
+		t.Errorf("2 MiB: %d %s", w.Code, w.Body)
+	}
+}
+
+type letters struct{}
+
+func (letters) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = 'x'
+	}
+	return len(p), nil
+}
+
+// Names of metrics are an interface: dashboards and alerts hold them.
+func TestMetrics(t *testing.T) {
+	w := httptest.NewRecorder()
+	server(&memory{serial: 7}).Handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil))
+	if w.Code != 200 {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	var ours bytes.Buffer
+	for line := range strings.Lines(w.Body.String()) {
+		if strings.Contains(line, "keystone_") {
+			ours.WriteString(line)
+		}
+	}
+	const path = "testdata/metrics.golden"
+	if *update {
+		if err := os.WriteFile(path, ours.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(string(want), ours.String()); d != "" {
+		t.Errorf("the metrics changed (-want +got); rewrite with -update only if that is meant\n%s", d)
+	}
+	for _, m := range api.Metrics() {
+		if !bytes.Contains(want, []byte("# TYPE "+m.Name+" "+m.Type+"\n")) && m.Name != "keystone_cluster_reachable" {
+			t.Errorf("%s is declared and not shown", m.Name)
+		}
+	}
+}
