@@ -77,7 +77,7 @@ func (c *compiler) argument(n *ir.Node) valF {
 		return f
 	}
 	t := *n.Type.Elem
-	if t.Kind == types.Any || t.Kind == types.Nil {
+	if !t.IsTime() && t.Kind != types.Bytes {
 		return f
 	}
 	st := c.site(n)

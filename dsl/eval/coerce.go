@@ -1,7 +1,6 @@
 package eval
 
 import (
-	"bytes"
 	"encoding/base64"
 	"math"
 	"time"
@@ -43,9 +42,7 @@ func (m *machine) coerce(v value, t types.Type, st *site) value {
 	case types.TimestampMs:
 		if v.k == kInt && v.s != nil {
 			sec, ms := floorDiv(v.n, 1000)
-			u := m.dated(sec, int32(ms)*1e6, st)
-			u.s = v.s
-			return u
+			return m.dated(sec, int32(ms)*1e6, st)
 		}
 		ok = v.k == kTime
 	case types.TimestampRFC3339, types.Date:
@@ -56,13 +53,7 @@ func (m *machine) coerce(v value, t types.Type, st *site) value {
 			}
 			u, good := parseTime(layout, m.text(v))
 			if good {
-				if u = m.dated(u.n, u.aux, st); u.k == kErr {
-					return u
-				}
-				if v.aux&escaped == 0 {
-					u.s = v.s
-				}
-				return u
+				return m.dated(u.n, u.aux, st)
 			}
 			return m.fail(st, ir.CodeType, "This must be "+t.String()+", and the text is not one.")
 		}
@@ -238,18 +229,4 @@ func millis(v value) (int64, bool) {
 		return 0, false
 	}
 	return v.n*1000 + int64(v.aux)/1e6, true
-}
-
-// isForm tells whether the text that a time was copied from has the form of a type.
-func isForm(s []byte, k types.Kind) bool {
-	text := len(s) > 4 && s[4] == '-'
-	switch k {
-	case types.TimestampMs:
-		return !text
-	case types.Date:
-		return text && len(s) == 10
-	case types.TimestampRFC3339:
-		return text && bytes.IndexByte(s, 'T') == 10
-	}
-	return true
 }

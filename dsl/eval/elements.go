@@ -17,7 +17,7 @@ type body struct {
 // overElements compiles a call of a function that goes through a list.
 func (c *compiler) overElements(n *ir.Node) valF {
 	at, st := n.Func.Predicate, c.site(n)
-	list := c.argument(n.Kids[0])
+	list := c.val(n.Kids[0])
 	var b *body
 	if len(n.Kids) > at && n.Kids[at] != nil {
 		b = &body{frame: c.frames}

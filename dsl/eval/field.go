@@ -89,25 +89,35 @@ func (m *machine) load(id int, st *site) value {
 // error where the path goes through something that has no such members.
 func (m *machine) absent(id int, st *site) value {
 	t := m.scan.Trie()
-	at, p := id, t.Parent(id)
-	for p >= 0 && m.slots[p].Kind == json.Missing {
-		at, p = p, t.Parent(p)
-	}
+	p := t.Parent(id)
 	if p < 0 {
 		return value{}
 	}
-	step := t.Step(at)
-	switch k := m.slots[p].Kind; {
-	case k == json.Null, k == json.Object && !step.IsIndex, k == json.Array && step.IsIndex:
-		return value{}
-	case k == json.String && step.IsIndex:
-		v := m.charAt(fromSlot(m.doc, &m.slots[p]), int64(step.Index))
-		if v.k == kNil || at == id {
-			return v
+	step := t.Step(id)
+	var v value
+	switch s := &m.slots[p]; s.Kind {
+	case json.Missing:
+		v = m.absent(p, st)
+	case json.Object:
+		if !step.IsIndex {
+			return value{}
 		}
-		return m.noMember(v, st)
+		v = fromSlot(m.doc, s)
+	case json.Array:
+		if step.IsIndex {
+			return value{}
+		}
+		v = fromSlot(m.doc, s)
+	default:
+		v = fromSlot(m.doc, s)
 	}
-	return m.noMember(fromSlot(m.doc, &m.slots[p]), st)
+	switch {
+	case v.k == kNil || v.k == kErr:
+		return v
+	case v.k == kString && step.IsIndex:
+		return m.charAt(v, int64(step.Index))
+	}
+	return m.noMember(v, st)
 }
 
 func (m *machine) noMember(v value, st *site) value {

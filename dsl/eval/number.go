@@ -196,6 +196,8 @@ func (m *machine) odd(op ir.Op, a, b value, st *site) num {
 		return m.between(a, b, st)
 	case (op == ir.Add || op == ir.Sub) && a.k == kTime && b.k == kInt:
 		return m.moved(op, a, b.n, st)
+	case op == ir.Add && a.k == kInt && b.k == kTime:
+		return m.moved(op, b, a.n, st)
 	}
 	names := map[ir.Op]string{ir.Add: "+", ir.Sub: "-", ir.Mul: "*", ir.Div: "/", ir.Mod: "%", ir.Pow: "**"}
 	m.fail(st, ir.CodeType, "The operands of "+names[op]+" are "+aKind[a.k]+" and "+aKind[b.k]+".")

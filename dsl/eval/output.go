@@ -96,22 +96,11 @@ func (m *machine) appendJSON(dst []byte, v value, t types.Type, st *site) ([]byt
 		}
 		return json.AppendString(dst, v.s), true
 	case kTime:
-		k := types.TimestampRFC3339
-		if t.IsTime() {
-			k = t.Kind
+		if t.Kind == types.TimestampMs {
+			return m.appendTime(dst, v, t, st)
 		}
-		quoted := k != types.TimestampMs
-		if v.s != nil && (!t.IsTime() || isForm(v.s, k)) {
-			quoted = isForm(v.s, types.Date) || isForm(v.s, types.TimestampRFC3339)
-		}
-		if quoted {
-			dst = append(dst, '"')
-		}
-		dst, ok := m.appendTime(dst, v, t, st)
-		if quoted {
-			dst = append(dst, '"')
-		}
-		return dst, ok
+		dst, ok := m.appendTime(append(dst, '"'), v, t, st)
+		return append(dst, '"'), ok
 	case kBytes:
 		dst = append(dst, '"')
 		dst = base64.StdEncoding.AppendEncode(dst, v.s)
@@ -124,11 +113,8 @@ func (m *machine) appendJSON(dst []byte, v value, t types.Type, st *site) ([]byt
 	return dst, false
 }
 
-// appendTime appends a time without quotes: copied text if it has the form, else the form itself.
+// appendTime appends a time without quotes in the form of the type, RFC 3339 if it is none.
 func (m *machine) appendTime(dst []byte, v value, t types.Type, st *site) ([]byte, bool) {
-	if v.s != nil && (!t.IsTime() || isForm(v.s, t.Kind)) {
-		return append(dst, v.s...), true
-	}
 	k := types.TimestampRFC3339
 	if t.IsTime() {
 		k = t.Kind
@@ -277,20 +263,22 @@ func (c *compiler) outputValue(f ir.Output) outF {
 	return func(m *machine, dst []byte) ([]byte, bool) { return m.appendJSON(dst, v, t, nil) }
 }
 
-// appendCanonical appends a value as compact JSON, whatever text it was copied from.
+// appendCanonical appends a value as compact JSON. Numbers within lists and
+// objects keep their text, since they have not been read.
 func (m *machine) appendCanonical(dst []byte, v value, st *site) ([]byte, bool) {
-	switch v.k {
-	case kInt:
-		return appendInt(dst, v.n), true
-	case kFloat:
+	if v.isNumber() {
 		if m.numOf(v, st).k == numErr {
 			return dst, false
 		}
-		return json.AppendFloat(dst, v.float()), true
+		v.s = nil
+	}
+	return m.appendCompact(dst, v, st)
+}
+
+func (m *machine) appendCompact(dst []byte, v value, st *site) ([]byte, bool) {
+	switch v.k {
 	case kString:
 		return json.AppendString(dst, m.text(v)), true
-	case kTime:
-		v.s = nil
 	case kList:
 		dst = append(dst, '[')
 		for i, e := range m.elements(v) {
@@ -298,7 +286,7 @@ func (m *machine) appendCanonical(dst []byte, v value, st *site) ([]byte, bool) 
 				dst = append(dst, ',')
 			}
 			var ok bool
-			if dst, ok = m.appendCanonical(dst, e, st); !ok {
+			if dst, ok = m.appendCompact(dst, e, st); !ok {
 				return dst, false
 			}
 		}
@@ -312,7 +300,7 @@ func (m *machine) appendCanonical(dst []byte, v value, st *site) ([]byte, bool) 
 			}
 			dst = append(json.AppendString(dst, l[i].s), ':')
 			var ok bool
-			if dst, ok = m.appendCanonical(dst, l[i+1], st); !ok {
+			if dst, ok = m.appendCompact(dst, l[i+1], st); !ok {
 				return dst, false
 			}
 		}
@@ -325,7 +313,6 @@ func (m *machine) appendCanonical(dst []byte, v value, st *site) ([]byte, bool) 
 func (m *machine) appendCanonicalText(dst []byte, v value, st *site) ([]byte, bool) {
 	switch v.k {
 	case kTime:
-		v.s = nil
 		return m.appendTime(dst, v, types.AnyType, st)
 	case kBytes:
 		return base64.StdEncoding.AppendEncode(dst, v.s), true

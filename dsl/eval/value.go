@@ -14,7 +14,7 @@ const (
 	kInt         // n; s is the text it was copied from, or nil
 	kFloat       // n is its bits; s as of kInt. Infinite: text beyond float64
 	kString      // s; aux is escaped if escapes in it are not decoded yet
-	kTime        // n seconds since 1970 UTC and aux nanoseconds; s is the text it was copied from, without quotes, or nil
+	kTime        // n seconds since 1970 UTC and aux nanoseconds
 	kBytes       // s
 	kList        // s is its JSON text, or nil and l has the elements
 	kObject      // s is its JSON text, or nil and l has names and values in turn

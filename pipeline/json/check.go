@@ -15,7 +15,9 @@ const (
 // backslashes, control characters, bytes above ASCII. The lowest mark is
 // exact; those above it may be false, since subtraction borrows.
 func special(w uint64) uint64 {
-	return ((w ^ ones*'"') - ones | (w ^ ones*'\\') - ones | w - ones*0x20 | w) & highs
+	quote := (w ^ ones*'"') - ones
+	slash := (w ^ ones*'\\') - ones
+	return (quote | slash | (w - ones*0x20) | w) & highs
 }
 
 // checkString checks a string whose first byte after the quote is doc[i]. It
