@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
 
 	"keystone/configs/addr"
 	"keystone/configs/diag"
@@ -22,6 +23,7 @@ type block struct {
 
 	expansion expansion
 	each      bool       // it has for_each
+	addresses cty.Value  // by key, once something has referred to it
 	instances []instance // in key order; one without a key where there is no for_each
 }
 

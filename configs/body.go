@@ -56,22 +56,34 @@ func (l *loader) body(b *block, body *hclsyntax.Body, header diag.Range, opts sp
 // option evaluates one option as its kind says.
 func (l *loader) option(o *spec.Option, expr hclsyntax.Expression, in *instance) spec.Value {
 	switch o.Kind {
-	case spec.KindExpr:
-		return l.text(expr)
-	case spec.KindExprs:
-		return l.texts(expr)
-	case spec.KindExprMap:
-		return l.fields(o, expr)
+	case spec.KindExpr, spec.KindExprs, spec.KindExprMap, spec.KindType:
+		v, ok := l.asWritten[expr]
+		if !ok { // the same for all instances
+			v = l.readWritten(o, expr)
+			l.asWritten[expr] = v
+		}
+		return v
 	case spec.KindPattern:
 		return l.pattern(expr, in)
-	case spec.KindType:
-		return l.typeOf(expr)
 	case spec.KindSecret:
 		return l.secret(expr, in)
 	case spec.KindRef:
 		return l.reference(o, expr, in)
 	}
 	return l.plain(o, expr, in)
+}
+
+// readWritten reads what HCL does not evaluate.
+func (l *loader) readWritten(o *spec.Option, expr hclsyntax.Expression) spec.Value {
+	switch o.Kind {
+	case spec.KindExpr:
+		return l.text(expr)
+	case spec.KindExprs:
+		return l.texts(expr)
+	case spec.KindExprMap:
+		return l.fields(o, expr)
+	}
+	return l.typeOf(expr)
 }
 
 // plain evaluates an option that holds an ordinary value.
@@ -130,17 +142,16 @@ func (l *loader) reference(o *spec.Option, expr hclsyntax.Expression, in *instan
 	if v.Type().Equals(addressType) {
 		return spec.Ref{Addr: *v.EncapsulatedValue().(*addr.Addr), Range: rng}
 	}
-	if t := v.Type(); t.IsObjectType() {
-		for name := range t.AttributeTypes() {
-			if t.AttributeType(name).Equals(addressType) {
-				l.diags.Addf(rng, codeReference, "Reference to several instances", "%s has for_each; name one of its instances, such as [%q] or [each.key].", v.GetAttr(name).EncapsulatedValue().(*addr.Addr).Block(), name)
-				return spec.Invalid{}
-			}
-		}
-		if t.Equals(cty.EmptyObject) {
+	if v.Type().Equals(cty.Map(addressType)) {
+		if v.LengthInt() == 0 {
 			l.diags.Addf(rng, codeReference, "Reference to no instance", "The for_each of the block that this refers to is empty.")
 			return spec.Invalid{}
 		}
+		it := v.ElementIterator()
+		it.Next()
+		key, first := it.Element()
+		l.diags.Addf(rng, codeReference, "Reference to several instances", "%s has for_each; name one of its instances, such as [%q] or [each.key].", first.EncapsulatedValue().(*addr.Addr).Block(), key.AsString())
+		return spec.Invalid{}
 	}
 	x, err := fromCty(v)
 	if err != nil {

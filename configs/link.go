@@ -75,7 +75,21 @@ func (d *decoder) link() {
 	d.checkDeadLetterTopics()
 }
 
+// linkCluster finds the cluster that a stream is on, and shows it as the
+// stream's option, said or not: saying it is no change.
 func (d *decoder) linkCluster(s *Stream, diags *diag.Diagnostics) {
+	defer func() {
+		if s.Cluster.IsZero() {
+			return
+		}
+		opts := d.c.Resources[d.index[s.Addr]].Options
+		o, said := opts["cluster"]
+		if !said {
+			o = Option{Effect: spec.Replace, Layer: spec.LayerDefault}
+		}
+		o.Canonical = s.Cluster.String()
+		opts["cluster"] = o
+	}()
 	ref := d.refs[s.Addr].cluster
 	switch {
 	case !ref.Addr.IsZero():

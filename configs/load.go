@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty/function"
 
 	"keystone/configs/diag"
@@ -40,9 +41,10 @@ type loader struct {
 	locals    map[string]*local
 	functions map[string]function.Function
 	diags     diag.Diagnostics
-	defaults  map[string]spec.Body // evaluated blocks of defaults, by type and kind
-	hasSets   bool                 // some KEYSTONE_SET_ is set
-	setUses   map[string]int       // how often each was used
+	defaults  map[string]spec.Body                // evaluated blocks of defaults, by type and kind
+	asWritten map[hclsyntax.Expression]spec.Value // read texts, maps of expressions and types
+	hasSets   bool                                // some KEYSTONE_SET_ is set
+	setUses   map[string]int                      // how often each was used
 }
 
 // Load reads, evaluates and checks the configuration in a directory for one
@@ -89,7 +91,7 @@ func LoadSecrets(opts LoadOptions) (*Secrets, diag.Diagnostics) {
 }
 
 func newLoader(opts LoadOptions) *loader {
-	l := &loader{opts: opts, env: opts.Env, environ: environMap(opts.Environ), files: map[string]*file{}, vars: map[string]*variable{}, locals: map[string]*local{}, defaults: map[string]spec.Body{}, setUses: map[string]int{}}
+	l := &loader{opts: opts, env: opts.Env, environ: environMap(opts.Environ), files: map[string]*file{}, vars: map[string]*variable{}, locals: map[string]*local{}, defaults: map[string]spec.Body{}, setUses: map[string]int{}, asWritten: map[hclsyntax.Expression]spec.Value{}}
 	for name := range l.environ {
 		l.hasSets = l.hasSets || strings.HasPrefix(name, setPrefix)
 	}

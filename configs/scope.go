@@ -309,13 +309,16 @@ func (l *loader) address(a addr.Addr) (cty.Value, bool) {
 		return addressValue(a), true
 	}
 	if len(b.instances) == 0 {
-		return cty.EmptyObjectVal, true
+		return cty.MapValEmpty(addressType), true
 	}
-	values := make(map[string]cty.Value, len(b.instances))
-	for _, x := range b.instances {
-		values[x.addr.Key] = addressValue(x.addr)
+	if b.addresses == cty.NilVal {
+		values := make(map[string]cty.Value, len(b.instances))
+		for _, x := range b.instances {
+			values[x.addr.Key] = addressValue(x.addr)
+		}
+		b.addresses = cty.MapVal(values)
 	}
-	return cty.ObjectVal(values), true
+	return b.addresses, true
 }
 
 func addressValue(a addr.Addr) cty.Value { return cty.CapsuleVal(addressType, &a) }
