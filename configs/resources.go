@@ -69,7 +69,7 @@ func (c Catalog) declaration(typ, kind string) spec.Options {
 	case "sink":
 		for _, k := range c.Sinks {
 			if k.Name == kind {
-				return k.New().Options()
+				return append(spec.Options{}, k.New().Options()...) // never nil, also for a kind without options
 			}
 		}
 	}
