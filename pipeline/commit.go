@@ -47,7 +47,7 @@ func (w *Worker) commitLoop(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if w.commitFailed(err) {
+		if !errors.Is(err, sources.ErrNotAssigned) && w.commitFailed(err) {
 			return
 		}
 		if retry == nil {
@@ -89,7 +89,7 @@ func (w *Worker) commitLast(life context.Context) {
 	retry.Reset()
 	for {
 		err := w.commit(ctx, nil)
-		if err == nil {
+		if err == nil || errors.Is(err, sources.ErrNotAssigned) {
 			return
 		}
 		if ctx.Err() != nil || isPanic(err) || sources.IsFatal(err) || sinks.IsPermanent(err) {
@@ -103,6 +103,15 @@ func (w *Worker) commitLast(life context.Context) {
 	}
 }
 
+// wakeAfter lets those that wait for changed see that ctx ended.
+func (w *Worker) wakeAfter(ctx context.Context) (stop func() bool) {
+	return context.AfterFunc(ctx, func() {
+		w.mu.Lock()
+		w.changed.Broadcast()
+		w.mu.Unlock()
+	})
+}
+
 // errNotCommitted is a commit that was given up before it began.
 var errNotCommitted = errors.New("another commit did not end in time")
 
@@ -112,11 +121,7 @@ var errNotCommitted = errors.New("another commit did not end in time")
 func (w *Worker) commit(ctx context.Context, only *lane) error {
 	w.mu.Lock()
 	defer w.unlock()
-	defer context.AfterFunc(ctx, func() {
-		w.mu.Lock()
-		w.changed.Broadcast()
-		w.mu.Unlock()
-	})()
+	defer w.wakeAfter(ctx)()
 	for w.committing && ctx.Err() == nil {
 		w.changed.Wait()
 	}
@@ -161,10 +166,12 @@ func (w *Worker) commit(ctx context.Context, only *lane) error {
 		return err
 	})
 	w.mu.Lock()
+	if state != nil {
+		w.sinkState = state
+	}
 	if err != nil {
 		return fmt.Errorf("commit %s: %w", w.spec.Route.Addr, err)
 	}
-	w.sinkState = state
 	for i, l := range lanes {
 		l.committed = done[i]
 	}
@@ -215,11 +222,13 @@ func (s listener) Assigned(parts []record.Position) {
 	defer w.unlock()
 	for _, p := range parts {
 		l := w.newLane(p)
-		if old := w.lanes[p.Partition]; old != nil {
+		old := w.lanes[p.Partition]
+		if old == nil {
+			old = w.gone[p.Partition]
+		}
+		if old != nil {
 			old.end()
-			l.before = old.next
-		} else {
-			l.before = w.gone[p.Partition]
+			l.follow(old)
 		}
 		delete(w.gone, p.Partition)
 		w.lanes[p.Partition] = l
@@ -227,9 +236,9 @@ func (s listener) Assigned(parts []record.Position) {
 	w.changed.Broadcast()
 }
 
-// revokeWait bounds how long a revocation waits for writes that are on their
-// way, so that the next owner does not overtake them.
-const revokeWait = 5 * time.Second
+// revokeWait bounds a revocation. Half of it is for writes that are on their
+// way, so that the next owner does not overtake them; the rest for the commit.
+const revokeWait = 10 * time.Second
 
 // Revoked commits what is finished and forgets the lanes. What was not given
 // to the sink is not waited for.
@@ -237,12 +246,11 @@ func (s listener) Revoked(ctx context.Context, parts []int32) {
 	w := s.w
 	ctx, cancel := context.WithTimeout(ctx, revokeWait)
 	defer cancel()
-	wake := context.AfterFunc(ctx, func() {
-		w.mu.Lock()
-		w.changed.Broadcast()
-		w.mu.Unlock()
-	})
-	defer wake()
+	defer w.wakeAfter(ctx)()
+	deadline, _ := ctx.Deadline()
+	half, cancelHalf := context.WithTimeout(ctx, time.Until(deadline)/2)
+	defer cancelHalf()
+	defer w.wakeAfter(half)()
 
 	lanes := s.close(parts)
 	w.mu.Lock()
@@ -252,7 +260,7 @@ func (s listener) Revoked(ctx context.Context, parts []int32) {
 		}
 		return n
 	}
-	for writing() > 0 && ctx.Err() == nil && !w.aborted {
+	for writing() > 0 && half.Err() == nil && !w.aborted {
 		w.changed.Wait()
 	}
 	w.mu.Unlock()
@@ -260,7 +268,7 @@ func (s listener) Revoked(ctx context.Context, parts []int32) {
 		if w.atMostOnce {
 			break // everything written is committed
 		}
-		if err := w.commit(ctx, l); err != nil {
+		if err := w.commit(ctx, l); err != nil && !errors.Is(err, sources.ErrNotAssigned) {
 			w.log.Warn("commit at revocation failed: records will be repeated", "route", w.spec.Route.Addr.String(), "partition", l.part, "error", err)
 		}
 	}
@@ -295,7 +303,7 @@ func (s listener) forget(lanes []*lane) {
 	}
 	for _, l := range lanes {
 		l.end()
-		w.gone[l.part] = l.next
+		w.gone[l.part] = l
 		delete(w.known, l.part)
 		if w.lanes[l.part] == l {
 			delete(w.lanes, l.part)
@@ -309,10 +317,17 @@ func (s listener) forget(lanes []*lane) {
 
 // Lost forgets lanes at once: others own the partitions.
 func (s listener) Lost(parts []int32) {
+	w := s.w
 	lanes := s.close(parts)
-	s.w.mu.Lock()
+	ctx, cancel := context.WithTimeout(context.Background(), revokeWait)
+	defer cancel()
+	defer w.wakeAfter(ctx)()
+	w.mu.Lock()
+	defer w.unlock()
 	s.forget(lanes)
-	s.w.unlock()
+	for w.committing && ctx.Err() == nil {
+		w.changed.Wait() // cancelled; it must not land after the partitions were assigned again
+	}
 }
 
 // DataLoss counts, and stops the route where on_data_loss says so.

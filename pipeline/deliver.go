@@ -41,7 +41,12 @@ func (l *lane) write() {
 // send writes a task for the first time.
 func (l *lane) send(t *task) {
 	empty := len(t.out.Records) == 0
-	if l.w.atMostOnce && !l.claim(t, empty) || !empty && !l.pass() {
+	if !l.cleared {
+		if l.clear(); l.dead() {
+			return
+		}
+	}
+	if l.w.atMostOnce && !l.claim(t, empty && len(t.letters) == 0) || !empty && !l.pass() {
 		return
 	}
 	l.writeSeq++
@@ -51,6 +56,24 @@ func (l *lane) send(t *task) {
 		return
 	}
 	l.call(t, t.out)
+}
+
+// clear tells a sink that keeps the order to go on, once the lane's earlier
+// incarnation has its answers. Nothing of the lane is being written, and nothing else
+// will be before this returns: the caller has the writer role.
+func (l *lane) clear() {
+	for l.last != nil && l.last.writing > 0 && !l.dead() {
+		l.w.changed.Wait()
+	}
+	if l.dead() {
+		return
+	}
+	l.last, l.cleared = nil, true
+	if s := l.w.ordered; s != nil {
+		l.w.unlock()
+		s.Go(l.part)
+		l.w.mu.Lock()
+	}
 }
 
 // pass waits while a checkpoint is made.
@@ -85,9 +108,7 @@ func (t *task) done(err error) {
 	w.writing--
 	switch {
 	case t.abandoned:
-		if !t.held {
-			t.discard()
-		}
+		t.leave()
 	case err == nil:
 		if l.err != nil {
 			l.fail(nil)
@@ -239,9 +260,7 @@ func (l *lane) again(t *task) {
 	t.held = true
 	l.retry(t)
 	t.held = false
-	if t.abandoned && !t.inWrite {
-		t.discard()
-	}
+	t.leave()
 }
 
 func (l *lane) retry(t *task) {
@@ -257,7 +276,10 @@ func (l *lane) retry(t *task) {
 		l.settle()
 		return
 	}
-	if !l.sleep(l.backoff.NextBackOff()) || !l.pass() {
+	if !l.sleep(l.backoff.NextBackOff()) {
+		return
+	}
+	if l.clear(); !l.pass() {
 		return
 	}
 	b := w.batch()
@@ -354,9 +376,7 @@ func (l *lane) sendLetters(t *task) {
 		}
 	}
 	t.held = false
-	if t.abandoned && !t.inWrite {
-		t.discard()
-	}
+	t.leave()
 }
 
 // unacknowledged moves the letters that were not taken to the front of both
@@ -395,11 +415,11 @@ func (t *task) deadLetters() []DeadLetter {
 
 // claim commits the position after the task before it is written. What was
 // claimed is not read again, whatever becomes of it: at most once.
-func (l *lane) claim(t *task, empty bool) bool {
+func (l *lane) claim(t *task, later bool) bool {
 	before := l.claimed
 	l.claimed = t.next
-	if empty {
-		return true // a later commit takes it along
+	if later {
+		return true // it has nothing that could be repeated; another commit takes it along
 	}
 	for !l.dead() && l.committed != l.claimed {
 		l.w.unlock()

@@ -33,6 +33,7 @@ type lane struct {
 	runners   int  // goroutines at work for the lane
 	writer    bool // one of them writes
 	writing   int  // writes without done
+	cleared   bool // Ordered.Go was called
 	attention int  // tasks that were written and have records to be written again, or letters
 	bytes     int64
 	records   int64
@@ -49,7 +50,8 @@ type lane struct {
 	want   bool // that the source pauses it
 	paused bool // it was told to; guarded by flowMu
 
-	before    record.Position // how far the last incarnation had read; zero if there was none
+	last      *lane           // an earlier incarnation that may still be writing
+	before    record.Position // how far earlier incarnations had read; zero if there were none
 	start     record.Position // where reading began
 	next      record.Position // after the last record read
 	finished  record.Position // the longest prefix with outcomes ends here
@@ -170,7 +172,7 @@ func (l *lane) run() {
 		t.evaluating = false
 		switch {
 		case t.abandoned:
-			t.discard()
+			t.leave()
 		case err != nil:
 			w.abortLocked(fmt.Errorf("lane %d: %w", l.part, err))
 			ev = nil // it may be broken
@@ -209,10 +211,10 @@ func (l *lane) settle() {
 		l.finished = t.next
 		if halt := t.halt; halt != nil {
 			l.halt(t, t.next)
-			t.discard()
+			t.leave()
 			return
 		}
-		t.discard()
+		t.leave()
 	}
 	l.w.markDirty()
 	l.balance()
@@ -222,6 +224,7 @@ func (l *lane) settle() {
 func (l *lane) pop(t *task) {
 	l.ring[l.base&uint64(len(l.ring)-1)] = nil
 	l.base++
+	t.popped = true
 	l.bytes -= t.bytes
 	l.records -= int64(t.read)
 	l.w.inFlight -= t.bytes
@@ -258,9 +261,7 @@ func (l *lane) abandon() {
 		l.pop(t)
 		l.counts.Abandoned += int64(t.read)
 		t.abandoned = true
-		if !t.evaluating && !t.inWrite && !t.held {
-			t.discard()
-		}
+		t.leave()
 	}
 	l.writeSeq, l.evalSeq, l.attention = l.base, l.base, 0
 }
@@ -276,6 +277,18 @@ func (l *lane) end() {
 	l.cancel()
 	l.w.ended.add(&l.counts)
 	l.w.changed.Broadcast()
+}
+
+// follow makes l the next incarnation of old, which has ended.
+func (l *lane) follow(old *lane) {
+	l.before = old.next
+	if old.before.Identity == old.next.Identity && old.before.Offset > old.next.Offset {
+		l.before = old.before // old was assigned for a moment and has read nothing
+	}
+	if l.last = old; old.writing == 0 {
+		l.last = old.last
+	}
+	old.last = nil
 }
 
 // fail notes why an attempt failed; nil ends the retrying.

@@ -229,12 +229,17 @@ func (s *memSource) Commit(ctx context.Context, done []record.Position) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if s.dead {
 		return errors.New("the process is dead")
 	}
 	s.commits++
+	var left error
 	for _, p := range done {
 		if _, ok := s.at[p.Partition]; !ok {
+			left = sources.ErrNotAssigned
 			continue
 		}
 		if p.Offset < s.committed[p.Partition] {
@@ -247,7 +252,7 @@ func (s *memSource) Commit(ctx context.Context, done []record.Position) error {
 		}
 		s.committed[p.Partition] = p.Offset
 	}
-	return nil
+	return left
 }
 
 func (s *memSource) setPaused(parts []int32, on bool) {
@@ -295,9 +300,6 @@ func newMemSink() *memSink {
 func (s *memSink) Open(context.Context) error { return nil }
 
 func (s *memSink) Write(ctx context.Context, b *record.Batch, done func(error)) {
-	s.mu.Lock()
-	s.writes++
-	s.mu.Unlock()
 	part := b.Partition
 	take := func(i int) {
 		s.mu.Lock()
@@ -305,34 +307,32 @@ func (s *memSink) Write(ctx context.Context, b *record.Batch, done func(error)) 
 		s.mu.Unlock()
 	}
 	answer := func() {
-		var err error
 		if s.hook != nil {
-			err = s.hook(ctx, b, take)
-		} else {
-			for i := range b.Records {
-				take(i)
-			}
+			done(s.hook(ctx, b, take))
+			return
 		}
-		done(err)
-	}
-	if !s.async {
-		answer()
-		return
+		for i := range b.Records {
+			take(i)
+		}
+		done(nil)
 	}
 	s.mu.Lock()
+	s.writes++
 	before := s.keep[part]
 	mine := make(chan struct{})
 	s.keep[part] = mine
 	s.mu.Unlock()
-	s.wg.Add(1)
-	go func() {
-		defer s.wg.Done()
+	if !s.async {
+		answer()
+		return
+	}
+	s.wg.Go(func() {
 		if before != nil {
 			<-before
 		}
 		answer()
 		close(mine)
-	}()
+	})
 }
 
 func (s *memSink) Close(context.Context) error {

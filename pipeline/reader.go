@@ -70,6 +70,7 @@ func (w *Worker) read(ctx context.Context) error {
 		if len(in.Records) == 0 && in.Next == (record.Position{}) {
 			continue // its linger passed
 		}
+		p = w.plan.Load()
 		w.dispatch(in, p, serial)
 		in = nil
 		if d := p.debt(records, bytes); d > 0 && left > 0 {

@@ -33,7 +33,8 @@ type task struct {
 	inWrite    bool
 	held       bool           // the writer works on it with mu given up
 	attention  bool           // counted in the lane's
-	abandoned  bool           // its lane ended: it gets no outcome
+	popped     bool           // no longer in flight
+	abandoned  bool           // popped without outcome, because its lane ended
 	refused    bool           // the sink refused a record and on_error stops there; halt says why
 	sent       []int32        // indexes in out of what was written last; nil: all of it
 	retry      []int32        // indexes in out of what is to be written again
@@ -87,10 +88,13 @@ func (t *task) recycle() {
 	w.giveBack(out)
 }
 
-// discard has the task recycled when mu is given up.
-func (t *task) discard() {
-	t.free = t.lane.w.garbage
-	t.lane.w.garbage = t
+// leave is called for a task that is no longer in flight, whenever somebody lets go of
+// it: the last one has it recycled when mu is given up.
+func (t *task) leave() {
+	if t.popped && !t.evaluating && !t.inWrite && !t.held {
+		t.free = t.lane.w.garbage
+		t.lane.w.garbage = t
+	}
 }
 
 // batch lends an empty batch.
@@ -102,9 +106,8 @@ func (w *Worker) batch() *record.Batch {
 }
 
 func (w *Worker) giveBack(b *record.Batch) {
-	if b.Lent() {
-		b.Release()
-		return
+	if b.Release(); b.Lent() {
+		return // it is not ours any more
 	}
 	b.Reset()
 	w.batches.Put(b)

@@ -80,6 +80,7 @@ type Worker struct {
 	log        *slog.Logger
 	sink       sinks.Sink
 	cp         sinks.Checkpointer // the sink, if it is one
+	ordered    sinks.Ordered      // the sink, if it is one
 	window     int                // writes of one lane without done
 	atMostOnce bool               // positions are committed before they are written
 	plan       atomic.Pointer[plan]
@@ -106,7 +107,7 @@ type Worker struct {
 	lanes        map[int32]*lane
 	known        map[int32]record.Position // stored positions of every partition not revoked
 	sinkState    []byte                    // as last stored
-	gone         map[int32]record.Position // how far lanes had read that are no more
+	gone         map[int32]*lane           // ended lanes of partitions that have none now
 	serial       int64                     // of the last lane
 	ended        Counts                    // of lanes that are no more
 	inFlight     int64                     // bytes
@@ -134,14 +135,15 @@ func newWorker(s Spec, evals func() evaluator) *Worker {
 	w := &Worker{
 		spec: s, log: s.Log, sink: s.Sink, window: 1, phase: Starting,
 		done: make(chan struct{}), dirty: make(chan struct{}, 1),
-		lanes: map[int32]*lane{}, known: map[int32]record.Position{}, gone: map[int32]record.Position{},
+		lanes: map[int32]*lane{}, known: map[int32]record.Position{}, gone: map[int32]*lane{},
 	}
 	if w.log == nil {
 		w.log = slog.New(slog.DiscardHandler)
 	}
 	w.changed.L = &w.mu
 	w.cp, _ = s.Sink.(sinks.Checkpointer)
-	if _, ok := s.Sink.(sinks.Ordered); ok || s.Route.Order == configs.OrderNone {
+	w.ordered, _ = s.Sink.(sinks.Ordered)
+	if w.ordered != nil || s.Route.Order == configs.OrderNone {
 		w.window = writesPerLane
 	}
 	w.atMostOnce = s.Route.Delivery.Guarantee == configs.AtMostOnce

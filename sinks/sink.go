@@ -13,7 +13,8 @@ import (
 	"keystone/pipeline/record"
 )
 
-// Sink delivers batches to one destination.
+// Sink delivers batches to one destination. It never changes Batch.Records:
+// what is named in a *PartialError is written again from them.
 type Sink interface {
 	Open(ctx context.Context) error
 	// Write is called in lane order, possibly from several lanes at once, and
@@ -29,15 +30,20 @@ type Sink interface {
 // Flusher is a Sink that buffers: Flush hastens all that was written, without waiting.
 type Flusher interface{ Flush() }
 
-// Ordered is a Sink that keeps the order of a lane also when it fails: after
-// a write of a lane failed with retryable records, no later write of that lane
-// (of the same input partition: Batch.Partition) succeeds before the failed
-// one's done has returned. Only such a sink is given a second write of a lane before the
-// first one's done, unless the route's order is none. A sink never changes Batch.Records:
-// what it names in a *PartialError is written again from them.
+// Ordered is a Sink that keeps the order of a lane (of the same input
+// partition: Batch.Partition) also when it fails: where a record has to be written again, no later
+// record of its batch was written, and all further writes of the lane fail too until Go.
+// Only such a sink is given a second write of a lane before the first one's done, unless the
+// route's order is none.
+//
+// A: the worker decides to write batch 2. B: batch 1 fails, and done tells the worker. A: Write(2) begins.
+// The sink cannot tell that the worker did not know yet, so the worker says when it does.
 type Ordered interface {
 	Sink
 	KeepsOrder() // a mark; does nothing
+	// Go says that the worker knows of all failures of the lane and has no
+	// write of it under way: writes may succeed again. It is also called before a lane's first write.
+	Go(partition int32)
 }
 
 // Checkpointer is a Sink whose done means "accepted", not yet durable: the

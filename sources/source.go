@@ -28,7 +28,9 @@ type Source interface {
 	Read(ctx context.Context, b *record.Batch) error
 	// Commit stores positions so that a later Open goes on there. It returns
 	// when they are durable. Positions of partitions that are not assigned
-	// are ignored, under the same lock as revocation.
+	// are left out, under the same lock as revocation; the error is then
+	// ErrNotAssigned (the others are durable), so that nobody who commits before
+	// writing takes them for committed.
 	Commit(ctx context.Context, done []record.Position) error
 	// Pause stops reading of partitions; their records stay where they are.
 	Pause(parts []int32)
@@ -59,6 +61,10 @@ type Lagger interface {
 	// The answer may be a fetch old; it does no I/O.
 	Ends() map[int32]int64
 }
+
+// ErrNotAssigned is wrapped by the error of a Commit that left out positions
+// because their partitions are not assigned any more.
+var ErrNotAssigned = errors.New("the partition is not assigned any more")
 
 // Fatal is an error that trying again does not mend (a missing file, refused
 // credentials): the worker stops and says so.
