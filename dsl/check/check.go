@@ -56,6 +56,7 @@ func run(text diag.Text, env Env, must func(*checker, *ir.Node)) (*ir.Expr, diag
 	if diags.HasErrors() {
 		return nil, diags
 	}
+	src.fields = env.Event.FieldNames()
 	tree, diags := src.parse()
 	if diags.HasErrors() {
 		return nil, diags

@@ -312,13 +312,17 @@ func (c *checker) unknown(x *ir.Node, name string, token ir.Span) *ir.Node {
 			return c.fail(token, codeName, "Unknown field", "The event has no field %q. Did you mean %s.%s?", name, root, name)
 		}
 	}
+	quoted := ""
+	if !c.src.token(c.src.at(token.Start)-1).Is(lexer.Operator, ".", "?.") {
+		quoted = " Text is quoted: '" + name + "'."
+	}
 	if near := diag.DidYouMean(name, have); near != "" {
-		return c.fail(token, codeName, "Unknown field", "The event has no field %q.%s", name, near)
+		return c.fail(token, codeName, "Unknown field", "The event has no field %q.%s%s", name, near, quoted)
 	}
 	if ir.FuncNamed(name) != nil {
 		return c.fail(token, codeName, "Unknown field", "The event has no field %q. The function is called with parentheses: %s(…).", name, name)
 	}
-	return c.fail(token, codeName, "Unknown field", "The event has no field %q, but %s. Text is quoted: '%s'. A field that the schema does not declare is event[%q].", name, list(have), name, name)
+	return c.fail(token, codeName, "Unknown field", "The event has no field %q, but %s.%s A field that the schema does not declare is event[%q].", name, list(have), quoted, name)
 }
 
 func list(names []string) string {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"regexp"
 	"regexp/syntax"
-	"strings"
 
 	"keystone/dsl/ir"
 	"keystone/dsl/reference"
@@ -45,13 +44,15 @@ func (c *checker) binary(n *ast.BinaryNode) *ir.Node {
 		return c.chained(cmp)
 	}
 	token := loc(n)
-	if n.Operator == "matches" || n.Operator == "not matches" {
+	if c.ambiguousNot(n) {
+		a, b := c.node(n.Left.(*ast.UnaryNode).Node), c.node(n.Right)
+		return c.broken(union(union(a.Span, b.Span), loc(n.Left)))
+	}
+	if n.Operator == "matches" {
 		return c.matches(n)
 	}
 	a := c.node(n.Left)
-	c.ambiguousNot(n)
-	b := c.node(n.Right)
-	return c.operator(n.Operator, token, a, b)
+	return c.operator(n.Operator, token, a, c.node(n.Right))
 }
 
 // operator makes the node of a binary operator.
@@ -153,11 +154,11 @@ func (c *checker) chainFrom(a *ir.Node, cmp []*ast.BinaryNode) *ir.Node {
 	})
 }
 
-// ambiguousNot refuses `not a == b`.
-func (c *checker) ambiguousNot(n *ast.BinaryNode) {
+// ambiguousNot refuses `not a == b`, and tells whether it did.
+func (c *checker) ambiguousNot(n *ast.BinaryNode) bool {
 	not, ok := n.Left.(*ast.UnaryNode)
 	if !ok || not.Operator != "not" {
-		return
+		return false
 	}
 	var instead string
 	switch n.Operator {
@@ -170,15 +171,15 @@ func (c *checker) ambiguousNot(n *ast.BinaryNode) {
 	case "in", "contains", "startsWith", "endsWith", "matches":
 		instead = "a not " + n.Operator + " b"
 	default:
-		return
+		return false
 	}
 	// (not a) == b is clear: the bracket before not is closed right before the operator.
 	i := c.src.at(not.Location().From)
 	if open := c.src.token(i - 1); open.Is(lexer.Bracket, "(") && c.src.close[open.From] <= n.Location().From {
-		return
+		return false
 	}
-	// a not in b gives a not around the whole, never a left side.
 	c.errorf(union(loc(not), loc(n)), codeNot, "Ambiguous not", "This means (not a) %s b. Write %s, or say (not a) with parentheses.", n.Operator, instead)
+	return true
 }
 
 // class sorts types into those whose values can be equal or ordered: "" is unknown.
@@ -294,7 +295,6 @@ func (c *checker) textual(op ir.Op, name string, token ir.Span, a, b *ir.Node) *
 func (c *checker) matches(n *ast.BinaryNode) *ir.Node {
 	token := loc(n)
 	x := c.node(n.Left)
-	c.ambiguousNot(n)
 	pattern := c.node(n.Right)
 	out := c.parent(ir.Matches, types.BoolType, token, x, pattern)
 	out.Kids = out.Kids[:1]
@@ -334,6 +334,8 @@ func (c *checker) arithmetic(op ir.Op, name string, token ir.Span, a, b *ir.Node
 		case kc == "number":
 			return c.fail(k.Span, codeOperand, "Wrong type of operand", "%% takes ints, and this is %s. Write int(%s).", typeName(k.Type), c.text(k))
 		case kc == "string" && op == ir.Add, kc == "time" && moves:
+		case op == ir.Sub && c.minusField(k) != "":
+			return c.fail(k.Span, codeOperand, "Wrong type of operand", "- subtracts, and %s is %s. The field %q is written event[%q].", c.text(k), typeName(k.Type), c.minusField(k), c.minusField(k))
 		default:
 			return c.fail(k.Span, codeOperand, "Wrong type of operand", "%s takes %s, and this is %s.%s", name, operands(op), typeName(k.Type), toNumber(kc, c.text(k)))
 		}
@@ -363,6 +365,15 @@ func (c *checker) arithmetic(op ir.Op, name string, token ir.Span, a, b *ir.Node
 		out.Type = types.FloatType
 	}
 	return c.fold(out)
+}
+
+// minusField gives the field user-id if the node is user or id of user-id.
+func (c *checker) minusField(n *ir.Node) string {
+	name := c.src.joined(c.src.at(n.Span.Start))
+	if _, ok := c.env.Event.Field(name); ok && name != "" {
+		return name
+	}
+	return ""
 }
 
 func operands(op ir.Op) string {
@@ -470,7 +481,7 @@ func (c *checker) fold(n *ir.Node) *ir.Node {
 	}
 	v, err := reference.Constant(n)
 	if err != nil {
-		return c.fail(err.Token, codeAlwaysFails, "Always fails", "%s: %s.", upperFirst(strings.ReplaceAll(err.Code, "_", " ")), err.Text)
+		return c.fail(err.Token, codeAlwaysFails, "Always fails", "Computing this fails whatever the event: %s.", err.Text)
 	}
 	out := constant(v, n.Span)
 	out.Token = n.Token

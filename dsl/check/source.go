@@ -2,11 +2,13 @@ package check
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"keystone/configs/diag"
@@ -28,6 +30,7 @@ type source struct {
 	parsed string // the text that the parser gets, of the same length
 	tokens []lexer.Token
 	close  map[int]int  // start of an opening bracket → end of its closing one
+	fields []string     // of the event, for advice
 	minInt map[int]bool // starts of 9223372036854775808 after a minus, which parsed has as …807
 }
 
@@ -119,7 +122,15 @@ func (s *source) lexical(diags *diag.Diagnostics, err error) {
 		}
 		diags.Addf(s.text.At(slash, at+1), codeSyntax, "Not an expression", "There is no such escape in a string. Write \\\\ for a backslash; regular expressions go in backticks, where it is an ordinary character.")
 	case strings.HasPrefix(e.Message, "bad number"):
-		diags.Addf(s.text.At(from, at+1), codeSyntax, "Not an expression", "%s is not a number. A name does not begin with a digit: such a field is event[%q].", string(runes[from:at+1]), string(runes[from:at+1]))
+		for at+1 < len(runes) && (runes[at+1] == '_' || unicode.IsLetter(runes[at+1]) || unicode.IsDigit(runes[at+1])) {
+			at++
+		}
+		word := string(runes[from : at+1])
+		way := fmt.Sprintf(" A name does not begin with a digit: such a field is event[%q].", word)
+		if runes[from] == '0' || !unicode.IsDigit(runes[from]) {
+			way = ""
+		}
+		diags.Addf(s.text.At(from, at+1), codeSyntax, "Not an expression", "%s is not a number.%s", word, way)
 	case strings.HasPrefix(e.Message, "unrecognized character"):
 		detail := "The character " + strconv.QuoteRune(runes[at]) + " has no meaning here."
 		switch runes[at] {

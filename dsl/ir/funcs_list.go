@@ -21,7 +21,7 @@ func listFuncs() []*Func {
 			return types.ListOf(t), nil
 		}, eg("concat([1], [2, 3])", "[1,2,3]"), eg("concat([1], nil)", "null"), failsOn(`{"a":1}`, "concat([1], a)", CodeType)).variadic(),
 		fn("flatten", "flatten(list) -> list", "Lists within the list replaced by their elements, at every depth.", 1, list, gives(types.ListOf(types.AnyType)), eg("flatten([1, [2, [3]]])", "[1,2,3]"), eg("flatten([])", "[]"), eg("flatten(nil)", "null")),
-		fn("sort", "sort(list, order) -> list", "The elements in order, `asc` (unless given) or `desc`: all numbers, all strings, all times or all bools (false first). nil comes last in both orders; equal ones keep their order. The order is a constant.", 1, []kinds{aList, aString}, same(0),
+		fn("sort", "sort(list, order) -> list", "The elements in order, `asc` (unless given) or `desc`: all numbers, all strings, all times or all bools (false first). nil comes last in both orders; equal ones keep their order. The order is a constant.", 1, []kinds{aList, aString}, elements(aNumber|aString|aTime|aBool, same(0)),
 			eg("sort([3, 1.5, 2])", "[1.5,2,3]"), eg("sort(['b', 'a'], 'desc')", `["b","a"]`), eg("sort([2, nil, 1])", "[1,2,null]"), eg("sort([2, nil, 1], 'desc')", "[2,1,null]"), fails("sort([1, 'a'])", CodeType), eg("sort(nil)", "null")).constant(1).oneOf(1, "asc", "desc"),
 	}
 }

@@ -15,8 +15,8 @@ func numberFuncs() []*Func {
 			eg("max(1, 2.5, 2)", "2.5"), on(`{"a":[3,9,4]}`, "max(a)", "9"), eg("max([])", "null"), eg("max(1, nil)", "null"), failsOn(`{"a":"x"}`, "max(1, a)", CodeType), eg("max([1, nil])", "null")).variadic(),
 		fn("min", "min(a, b, …)  min(list)", "The smallest of numbers, of times, or of one list of them; of equal ones the first. An empty list gives nil.", 1, []kinds{aNumber | aTime | aList}, extreme,
 			eg("min(1, 0.5)", "0.5"), on(`{"a":[3,9,4]}`, "min(a)", "3"), eg("min([])", "null"), eg("min(nil, 1)", "null"), failsOn(`{"a":["x"]}`, "min(a)", CodeType)).variadic(),
-		fn("mean", "mean(list) -> float", "The mean of a list of numbers; nil for an empty list or one with nil in it.", 1, []kinds{aList}, gives(types.FloatType), eg("mean([1, 2])", "1.5"), eg("mean([])", "null"), fails("mean(['x'])", CodeType), eg("mean([1, nil])", "null")),
-		fn("median", "median(list) -> float", "The middle of a list of numbers, the mean of the two middle ones where their count is even; nil for an empty list or one with nil in it.", 1, []kinds{aList}, gives(types.FloatType), eg("median([5, 1, 3])", "3"), eg("median([1, 2])", "1.5"), eg("median([])", "null"), fails("median(['x'])", CodeType)),
+		fn("mean", "mean(list) -> float", "The mean of a list of numbers; nil for an empty list or one with nil in it.", 1, []kinds{aList}, elements(aNumber, gives(types.FloatType)), eg("mean([1, 2])", "1.5"), eg("mean([])", "null"), failsOn(`{"a":["x"]}`, "mean(a)", CodeType), eg("mean([1, nil])", "null")),
+		fn("median", "median(list) -> float", "The middle of a list of numbers, the mean of the two middle ones where their count is even; nil for an empty list or one with nil in it.", 1, []kinds{aList}, elements(aNumber, gives(types.FloatType)), eg("median([5, 1, 3])", "3"), eg("median([1, 2])", "1.5"), eg("median([])", "null"), failsOn(`{"a":["x"]}`, "median(a)", CodeType)),
 		fn("bitand", "bitand(a, b) -> int", "The bits that both have.", 2, ints, gives(integer), eg("bitand(6, 3)", "2"), failsOn(`{"a":1.5}`, "bitand(a, 1)", CodeType), eg("bitand(1, nil)", "null")),
 		fn("bitor", "bitor(a, b) -> int", "The bits that either has.", 2, ints, gives(integer), eg("bitor(6, 3)", "7"), failsOn(`{"a":"1"}`, "bitor(a, 1)", CodeType)),
 		fn("bitxor", "bitxor(a, b) -> int", "The bits that exactly one has.", 2, ints, gives(integer), eg("bitxor(6, 3)", "5"), failsOn(`{"a":"1"}`, "bitxor(a, 1)", CodeType)),
@@ -42,6 +42,9 @@ func extreme(args []types.Type, _ []*Node) (types.Type, error) {
 		if kindOf(args[0]) != aAny && kindOf(args[0]) != aList {
 			return args[0], nil
 		}
+		if k := kindOf(elemOf(args[0])); k != aAny && k&(aNumber|aTime) == 0 {
+			return types.AnyType, &ArgError{Arg: 0, Text: "The elements are " + elemOf(args[0]).String() + ", and they must be numbers or times."}
+		}
 		return elemOf(args[0]), nil
 	}
 	t := types.NilType
@@ -52,4 +55,14 @@ func extreme(args []types.Type, _ []*Node) (types.Type, error) {
 		t = types.Join(t, a)
 	}
 	return t, nil
+}
+
+// elements is a result that also looks at the elements of the first argument.
+func elements(want kinds, res result) result {
+	return func(args []types.Type, nodes []*Node) (types.Type, error) {
+		if k := kindOf(elemOf(args[0])); k != aAny && k&want == 0 {
+			return types.AnyType, &ArgError{Arg: 0, Text: "The elements are " + elemOf(args[0]).String() + ", and each must be " + want.String() + "."}
+		}
+		return res(args, nodes)
+	}
 }

@@ -20,7 +20,7 @@ func textFuncs() []*Func {
 		fn("trimSuffix", "trimSuffix(s, suffix) -> string", "Without the suffix, if it is there.", 2, two, gives(str), eg("trimSuffix('a.gz', '.gz')", `"a"`), eg("trimSuffix('a', '.gz')", `"a"`), eg("trimSuffix('a', nil)", "null")),
 		fn("split", "split(s, separator, n) -> list(string)", "The pieces between separators, at most `n` of them where it is given (the last has the rest). An empty separator splits into code points.", 2, []kinds{aString, aString, aInt}, gives(types.ListOf(str)),
 			eg("split('a,b,c', ',')", `["a","b","c"]`), eg("split('a,b,c', ',', 2)", `["a","b,c"]`), eg("split('añ', '')", `["a","ñ"]`), eg("split('', ',')", `[""]`), eg("split(nil, ',')", "null"), fails("split('a', ',', 0)", CodeRange)),
-		fn("join", "join(list, separator) -> string", "The strings of a list, with the separator (empty unless given) between them.", 1, []kinds{aList, aString}, gives(str),
+		fn("join", "join(list, separator) -> string", "The strings of a list, with the separator (empty unless given) between them.", 1, []kinds{aList, aString}, elements(aString, gives(str)),
 			eg("join(['a', 'b'], '-')", `"a-b"`), eg("join([])", `""`), fails("join(['a', 1])", CodeType), eg("join(nil)", "null"), fails("join(['a', nil])", CodeType)),
 		fn("replace", "replace(s, old, new) -> string", "Every occurrence of old replaced; an empty old is an error.", 3, []kinds{aString, aString, aString}, gives(str),
 			eg("replace('a.b.c', '.', '_')", `"a_b_c"`), eg("replace('a', 'x', 'y')", `"a"`), fails("replace('a', '', 'y')", CodeRange), eg("replace('a', 'a', nil)", "null")),
