@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"keystone/configs/diag"
+	"keystone/dsl/check"
 	"keystone/dsl/eval"
 	"keystone/dsl/ir"
 	"keystone/dsl/types"
@@ -65,6 +67,9 @@ func TestExamples(t *testing.T) {
 		}
 		for _, ex := range f.Examples {
 			t.Run(f.Name+"/"+strings.ReplaceAll(ex.Expr, "/", "÷"), func(t *testing.T) {
+				if _, diags := check.Expr(diag.Text{S: ex.Expr}, check.Env{Event: types.AnyType}); ex.Error != "" && diags.HasErrors() {
+					return // found before it runs
+				}
 				got, err := value(t, ex.Expr, ex.Event, types.AnyType)
 				switch {
 				case err != nil && err.Code != ex.Error:

@@ -24,6 +24,20 @@ func special(w uint64) uint64 {
 // gives the position after the closing quote and whether there are escapes.
 func checkString(doc []byte, i int) (end int, escaped bool) {
 	for {
+		for i+16 <= len(doc) {
+			w := doc[i : i+16]
+			a, b := special(binary.LittleEndian.Uint64(w)), special(binary.LittleEndian.Uint64(w[8:]))
+			if a|b == 0 {
+				i += 16
+				continue
+			}
+			if a == 0 {
+				a = b
+				i += 8
+			}
+			i += bits.TrailingZeros64(a) >> 3
+			goto found
+		}
 		for i+8 <= len(doc) {
 			if m := special(binary.LittleEndian.Uint64(doc[i:])); m != 0 {
 				i += bits.TrailingZeros64(m) >> 3
@@ -34,6 +48,7 @@ func checkString(doc []byte, i int) (end int, escaped bool) {
 		if i >= len(doc) {
 			return fail(len(doc), errEnd), false
 		}
+	found:
 		switch c := doc[i]; {
 		case c == '"':
 			return i + 1, escaped

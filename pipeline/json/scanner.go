@@ -106,12 +106,15 @@ func (s *Scanner) object(doc []byte, i int, id int32, depth int) int {
 			}
 		}
 		first = false
-		if child >= 0 {
+		switch {
+		case child >= 0:
 			i = s.value(doc, i, child, depth)
-		} else if s.depth == Full {
+		case s.depth == Lazy:
+			_, i, _ = skipValue(doc, i, depth)
+		case i < len(doc) && doc[i] == '"':
+			i, _ = checkString(doc, i+1)
+		default:
 			_, i, _, _ = checkValue(doc, i, depth)
-		} else {
-			_, i, _ = skipValue(doc, i)
 		}
 		if i < 0 {
 			return i
@@ -171,7 +174,9 @@ func (s *Scanner) value(doc []byte, i int, id int32, depth int) int {
 	if slot.Kind != Missing { // a repeated key
 		s.forget(id)
 	}
-	i = space(doc, i)
+	if i < len(doc) && doc[i] <= ' ' {
+		i = space(doc, i)
+	}
 	n := &s.trie.nodes[id]
 	if i < len(doc) {
 		switch doc[i] {
@@ -214,7 +219,7 @@ func (s *Scanner) array(doc []byte, i int, id int32, depth int) int {
 		} else if s.depth == Full {
 			_, i, _, _ = checkValue(doc, i, depth)
 		} else {
-			_, i, _ = skipValue(doc, i)
+			_, i, _ = skipValue(doc, i, depth)
 		}
 		if i < 0 {
 			return i

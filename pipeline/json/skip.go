@@ -39,7 +39,7 @@ func skipString(doc []byte, i int) int {
 
 // skipValue gives where the value at doc[i] begins and ends and what it is.
 // Of strings, numbers and words only so much is checked as is needed to find the end.
-func skipValue(doc []byte, i int) (start, end int, k Kind) {
+func skipValue(doc []byte, i, depth int) (start, end int, k Kind) {
 	i = space(doc, i)
 	if i >= len(doc) {
 		return i, fail(i, errEnd), Missing
@@ -48,9 +48,9 @@ func skipValue(doc []byte, i int) (start, end int, k Kind) {
 	case '"':
 		return i, skipString(doc, i+1), String
 	case '{':
-		return i, skipNested(doc, i), Object
+		return i, skipNested(doc, i, depth), Object
 	case '[':
-		return i, skipNested(doc, i), Array
+		return i, skipNested(doc, i, depth), Array
 	case 't', 'f', 'n':
 		end, k = checkWord(doc, i)
 		return i, end, k
@@ -64,9 +64,10 @@ func skipValue(doc []byte, i int) (start, end int, k Kind) {
 	return i, fail(i, errValue), Missing
 }
 
-// skipNested gives the position after the list or object that begins at doc[i].
-func skipNested(doc []byte, i int) int {
-	depth := 0
+// skipNested gives the position after the list or object that begins at
+// doc[i], within depth others.
+func skipNested(doc []byte, i, depth int) int {
+	outer := depth
 	for i < len(doc) {
 		switch doc[i] {
 		case '"':
@@ -79,7 +80,7 @@ func skipNested(doc []byte, i int) int {
 				return fail(i, errDepth)
 			}
 		case '}', ']':
-			if depth--; depth == 0 {
+			if depth--; depth == outer {
 				return i + 1
 			}
 		}
