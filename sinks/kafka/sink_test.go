@@ -1,6 +1,7 @@
 package kafka_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,9 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"keystone/pipeline/record"
 	"keystone/sinks"
 	sink "keystone/sinks/kafka"
+	"keystone/sinks/sinktest"
 	"keystone/sources/kafka"
 	"keystone/sources/kafka/admin"
 	"keystone/sources/kafka/client"
@@ -28,6 +32,7 @@ var cases = []struct {
 	{"rejected", testRejected},
 	{"null", testNull},
 	{"open errors", testOpenErrors},
+	{"contract", testContract},
 }
 
 func TestEmbedded(t *testing.T) {
@@ -328,4 +333,31 @@ func TestCodes(t *testing.T) {
 			t.Errorf("%s is not documented", d.Code)
 		}
 	}
+}
+
+func testContract(t *testing.T, o client.Options) {
+	sinktest.Run(t, func(t *testing.T) sinktest.Case {
+		name, a := topic(t, o, 1, map[string]string{"max.message.bytes": "3000000"})
+		a.Close()
+		make := func(topic string) sinks.Sink {
+			s, err := (&sink.Config{Client: o, Topic: topic, BatchBytes: 3_000_000}).New(sinks.Deps{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s
+		}
+		return sinktest.Case{
+			New: func() sinks.Sink { return make(name) },
+			Read: func(t *testing.T) []string {
+				var values []string
+				for _, r := range readAll(t, o, name)[0] {
+					values = append(values, string(r.Value))
+				}
+				return values
+			},
+			Unopenable: func() sinks.Sink { return make("no-such-topic") },
+			Refused:    bytes.Repeat([]byte("x"), 4_000_000),
+			Ignore:     []goleak.Option{goleak.IgnoreAnyFunction("github.com/twmb/franz-go/pkg/kfake.(*clientConn).read"), goleak.IgnoreAnyFunction("github.com/twmb/franz-go/pkg/kfake.(*clientConn).write")},
+		}
+	})
 }

@@ -27,6 +27,7 @@ var cases = []struct {
 	run  func(t *testing.T, o client.Options)
 }{
 	{"restart", testRestart},
+	{"contract", testContract},
 	{"rebalance", testRebalance},
 	{"start", testStart},
 	{"grow", testGrow},

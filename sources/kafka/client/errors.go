@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -43,6 +44,10 @@ func (o Options) Explain(what string, err error) error {
 			hint = "it may expect other credentials, or no TLS"
 		}
 		return fmt.Errorf("%s: %s closed the connection at once; %s: %w", what, at, hint, err)
+	case errors.Is(err, io.EOF) && o.SASL != nil:
+		return fmt.Errorf("%s: %s closed the connection; it may have refused the credentials (SASL %s): %w", what, at, o.mechanismName(), err)
+	case errors.Is(err, io.EOF):
+		return fmt.Errorf("%s: %s closed the connection: %w", what, at, err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s: no answer from %s in time: %w", what, at, err)
 	case strings.Contains(err.Error(), "unable to dial"): // how the library words it; only the text hangs on it, no decision
