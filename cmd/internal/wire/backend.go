@@ -1,0 +1,303 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"keystone/cmd/internal/api"
+	"keystone/configs"
+	"keystone/configs/addr"
+	"keystone/pipeline/record"
+	"keystone/reconcile"
+	sourcekafka "keystone/sources/kafka"
+)
+
+// Status gives the goal and the world.
+func (s *server) Status(context.Context) (api.World, error) {
+	st := s.loop.Status()
+	s.mu.Lock()
+	r, broken := s.current, s.broken
+	s.mu.Unlock()
+	w := api.World{
+		Env: r.Env, Namespace: r.Namespace, Serial: r.Serial,
+		Revision: api.Revision{Serial: r.Serial, Time: r.Time, Who: r.Who, Why: r.Why},
+		Observed: st.Observed, Turns: st.Turns, Broken: broken, Started: s.started,
+	}
+	if w.Env == "" {
+		w.Env, w.Namespace = s.state.Env(), s.state.Namespace()
+	}
+	// What runs here is asked now: it costs no I/O, and people look at moving numbers.
+	for a, u := range s.runtime.allUnits() {
+		old, known := w.Observed.States[a]
+		now := u.state()
+		if known {
+			now.Conditions, now.Drift = old.Conditions, old.Drift
+			w.Observed.States[a] = now
+		}
+	}
+	for a, f := range st.Failing {
+		state := w.Observed.States[a]
+		if state.Error == "" {
+			state.Error = f.Err
+		}
+		if state.Health != reconcile.Running {
+			state.Activity = "waits to be tried again"
+		}
+		w.Observed.States[a] = state
+	}
+	for _, p := range st.Withheld {
+		w.Waiting = append(w.Waiting, p.Change.Addr.String())
+	}
+	return w, nil
+}
+
+func (r *runtime) allUnits() map[addr.Addr]*unit {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.units)
+}
+
+// Plan compares a goal with the world as it is now.
+func (s *server) Plan(ctx context.Context, goal *configs.Config, o api.PlanOptions) (reconcile.Plan, error) {
+	s.mu.Lock()
+	current := s.current
+	s.mu.Unlock()
+	seen, err := s.observe(ctx)
+	if err != nil {
+		return reconcile.Plan{}, err
+	}
+	return planFor(goal, current, seen, o)
+}
+
+// observe looks at the world and completes it with what was applied.
+func (s *server) observe(ctx context.Context) (reconcile.Observed, error) {
+	seen, err := s.runtime.Observe(ctx)
+	if err != nil {
+		return seen, fmt.Errorf("look at the world: %w", err)
+	}
+	applied, err := s.ledgerRows(ctx)
+	if err != nil {
+		return seen, err
+	}
+	return reconcile.Merge(seen, applied), nil
+}
+
+func (s *server) ledgerRows(ctx context.Context) (map[addr.Addr]reconcile.Applied, error) {
+	list, err := s.rows.LoadApplied(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rows := make(map[addr.Addr]reconcile.Applied, len(list))
+	for _, a := range list {
+		rows[a.Addr] = a
+	}
+	return rows, nil
+}
+
+// planFor compares a goal, or a part of it, with the world.
+func planFor(goal *configs.Config, current reconcile.Revision, seen reconcile.Observed, o api.PlanOptions) (reconcile.Plan, error) {
+	goal, err := partOf(goal, current, o)
+	if err != nil {
+		return reconcile.Plan{}, err
+	}
+	reconcile.Adopt(goal, seen.States)
+	g := reconcile.Goal{Serial: current.Serial, Env: goal.Env, Namespace: goal.Settings.Namespace, Config: goal}
+	return reconcile.Diff(g, seen, time.Now()), nil
+}
+
+// partOf gives the goal that a plan or apply with these options is about:
+// nothing with Destroy; with Targets the stored goal with these addresses, and what they refer to, as
+// the given goal has them.
+func partOf(goal *configs.Config, current reconcile.Revision, o api.PlanOptions) (*configs.Config, error) {
+	if len(o.Targets) == 0 && !o.Destroy {
+		return goal, nil
+	}
+	want := map[addr.Addr]configs.Resource{}
+	if current.Serial > 0 {
+		old, err := DecodeGoal(current.Goal)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range old.Resources {
+			want[r.Addr] = r
+		}
+	}
+	targets, err := targetsOf(goal, want, o.Targets)
+	if err != nil {
+		return nil, err
+	}
+	if o.Destroy && len(o.Targets) == 0 {
+		clear(want)
+	}
+	given := map[addr.Addr]configs.Resource{}
+	for _, r := range goal.Resources {
+		given[r.Addr] = r
+	}
+	for a := range targets {
+		if r, ok := given[a]; ok && !o.Destroy {
+			want[a] = r
+		} else {
+			delete(want, a)
+		}
+	}
+	rs := make([]configs.Resource, 0, len(want))
+	for _, a := range slices.SortedFunc(maps.Keys(want), addr.Compare) {
+		rs = append(rs, want[a])
+	}
+	return decodeLike(goal, rs)
+}
+
+// targetsOf gives the addresses that targets name, with what they refer to.
+func targetsOf(goal *configs.Config, stored map[addr.Addr]configs.Resource, targets []addr.Addr) (map[addr.Addr]bool, error) {
+	known := map[addr.Addr]bool{}
+	for a := range stored {
+		known[a] = true
+	}
+	for _, r := range goal.Resources {
+		known[r.Addr] = true
+	}
+	out := map[addr.Addr]bool{}
+	for _, t := range targets {
+		found := false
+		for a := range known {
+			if a == t || !t.Each && a.Block() == t {
+				out[a], found = true, true
+				if r := goal.Routes[a]; r != nil {
+					out[r.From.Addr], out[r.To.Addr] = true, true
+					if !r.DeadLetter.Addr.IsZero() {
+						out[r.DeadLetter.Addr] = true
+					}
+				}
+			}
+		}
+		if !found {
+			names := make([]string, 0, len(known))
+			for a := range known {
+				names = append(names, a.String())
+			}
+			slices.Sort(names)
+			return nil, &api.NotFoundError{Addr: t.String(), Known: names}
+		}
+	}
+	for a := range out {
+		if s := goal.Streams[a]; s != nil && known[s.Cluster] {
+			out[s.Cluster] = true
+		}
+	}
+	return out, nil
+}
+
+// Apply stores the goal and waits until it is brought about.
+func (s *server) Apply(ctx context.Context, goal *configs.Config, o api.ApplyOptions, progress func(api.ApplyEvent)) (api.ApplyResult, error) {
+	s.mu.Lock()
+	current := s.current
+	s.mu.Unlock()
+	if current.Serial != o.Serial {
+		return api.ApplyResult{}, &api.StaleError{Planned: o.Serial, Stored: current.Serial}
+	}
+	plan, err := s.Plan(ctx, goal, o.PlanOptions)
+	if err != nil {
+		return api.ApplyResult{}, err
+	}
+	part, err := partOf(goal, current, o.PlanOptions)
+	if err != nil {
+		return api.ApplyResult{}, err
+	}
+	allow := reconcile.Allow{}
+	planned := map[addr.Addr]reconcile.Action{}
+	for _, c := range plan.Changes {
+		planned[c.Addr] = c.Action
+		if c.Destructive {
+			allow[c.Addr] = true
+		}
+	}
+	cancel := s.loop.Subscribe(func(e reconcile.Event) {
+		ev := api.ApplyEvent{Addr: e.Addr.String(), Action: string(e.Action), Phase: string(e.Phase), Elapsed: e.Elapsed}
+		if e.Err != nil {
+			ev.Error = e.Err.Error()
+		}
+		if e.Phase != reconcile.PhaseWithheld {
+			progress(ev)
+		}
+	})
+	defer cancel()
+	serial, err := s.propose(ctx, part, proposal{serial: o.Serial, who: o.Who, why: o.Why, allow: allow})
+	var stale *reconcile.StaleError
+	if errors.As(err, &stale) {
+		return api.ApplyResult{}, &api.StaleError{Planned: stale.Planned, Stored: stale.Stored}
+	}
+	if err != nil {
+		return api.ApplyResult{}, err
+	}
+	settled, err := s.loop.Settle(ctx, serial)
+	if err != nil {
+		return api.ApplyResult{Serial: serial}, err
+	}
+	result := api.ApplyResult{Serial: serial, Failed: len(settled.Failed)}
+	done := reconcile.Plan{}
+	for _, e := range settled.Done {
+		if a, ok := planned[e.Addr]; ok {
+			done.Changes = append(done.Changes, reconcile.Change{Addr: e.Addr, Action: a})
+			result.Done++
+		}
+	}
+	for _, c := range done.Changes {
+		result.Counts.Count(string(c.Action))
+	}
+	return result, nil
+}
+
+// Tap shows what a route delivers, or what arrives in a stream.
+func (s *server) Tap(ctx context.Context, a addr.Addr, o api.TapOptions, emit func(api.TapEvent) error) error {
+	s.mu.Lock()
+	goal := s.goal
+	s.mu.Unlock()
+	if u := s.runtime.unit(a, false); u != nil {
+		events, stop := u.tap.subscribe()
+		defer stop()
+		return drainTap(ctx, events, o.Limit, emit)
+	}
+	if goal == nil || goal.Streams[a] == nil {
+		var known []string
+		for a := range s.runtime.allUnits() {
+			known = append(known, a.String())
+		}
+		if goal != nil {
+			for a := range goal.Streams {
+				known = append(known, a.String())
+			}
+		}
+		slices.Sort(known)
+		return &api.NotFoundError{Addr: a.String(), Known: known}
+	}
+	return s.plant.tapStream(ctx, goal, a, s.runtime.topicNames(goal)(a), o, emit)
+}
+
+// tapStream reads a stream from its end, without a group.
+func (p *plant) tapStream(ctx context.Context, cfg *configs.Config, a addr.Addr, topic string, o api.TapOptions, emit func(api.TapEvent) error) error {
+	opts, err := p.clientOptions(ctx, cfg.ClusterOf(a))
+	if err != nil {
+		return err
+	}
+	n := int64(0)
+	tap := sourcekafka.Tap{Client: opts, Topic: topic, Start: "latest", Follow: true, ReadCommitted: true}
+	err = tap.Read(ctx, func(b *record.Batch) error {
+		for i := range b.Records {
+			if err := emit(tapEvent(b.Topic, b.Partition, &b.Records[i])); err != nil {
+				return err
+			}
+			if n++; o.Limit > 0 && n >= o.Limit {
+				return sourcekafka.ErrStop
+			}
+		}
+		return nil
+	})
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}

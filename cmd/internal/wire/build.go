@@ -1,0 +1,194 @@
+package wire
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"keystone/configs"
+	"keystone/configs/addr"
+	"keystone/dsl"
+	"keystone/pipeline"
+	"keystone/pipeline/deadletter"
+	"keystone/pipeline/record"
+	"keystone/sinks"
+	sinkkafka "keystone/sinks/kafka"
+	"keystone/sources"
+	sourcekafka "keystone/sources/kafka"
+	"keystone/sources/kafka/client"
+)
+
+// job says which route to build, and with what names.
+type job struct {
+	cfg      *configs.Config
+	route    *configs.Route
+	group    string                 // of the consumer, where it reads a stream
+	topics   func(addr.Addr) string // of streams
+	revision int64
+	limit    int64
+	oneShot  bool
+	store    bool      // positions are kept
+	as       addr.Addr // whose positions; zero: the route's own
+	taps     *taps     // nil: nobody can watch
+}
+
+// build makes the worker of a route; it does no I/O but starting the embedded broker.
+func (p *plant) build(ctx context.Context, j job) (*pipeline.Worker, error) {
+	r := j.route
+	program, err := dsl.Compile(r.Checked)
+	if err != nil {
+		return nil, fmt.Errorf("compile %s: %w", r.Addr, err)
+	}
+	source, sourceKind, err := p.source(ctx, j)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", r.From.Addr, err)
+	}
+	sink, sinkKind, err := p.sink(ctx, j)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", r.To.Addr, err)
+	}
+	if j.taps != nil {
+		sink = tapped(sink, j.taps)
+	}
+	letters, err := p.deadLetters(ctx, j)
+	if err != nil {
+		return nil, fmt.Errorf("dead letters of %s: %w", r.Addr, err)
+	}
+	s := pipeline.Spec{
+		Route: r, Program: program, Revision: j.revision, Source: source, Sink: sink, DeadLetters: letters,
+		Limit: j.limit, Log: p.log.With("route", r.Addr.String()),
+	}
+	_, checkpoints := sink.(sinks.Checkpointer)
+	keepsOwn := j.cfg.Streams[r.From.Addr] != nil
+	if j.store && (checkpoints || !keepsOwn) && sourceKind != "stdin" {
+		s.Positions = p.positions(r.From.Addr.String()+" "+sourceKind, r.To.Addr.String()+" "+sinkKind)
+		if !j.as.IsZero() {
+			s.Positions = renamed{s.Positions, j.as}
+		}
+	}
+	return pipeline.New(s), nil
+}
+
+// renamed keeps positions under another address.
+type renamed struct {
+	pipeline.Positions
+	as addr.Addr
+}
+
+func (n renamed) LoadPositions(ctx context.Context, _ addr.Addr) ([]record.Position, []byte, error) {
+	return n.Positions.LoadPositions(ctx, n.as)
+}
+
+func (n renamed) SavePositions(ctx context.Context, _ addr.Addr, from []record.Position, state []byte) error {
+	return n.Positions.SavePositions(ctx, n.as, from, state)
+}
+
+func (p *plant) source(ctx context.Context, j job) (sources.Source, string, error) {
+	r := j.route
+	deps := sources.Deps{Log: p.log.With("route", r.Addr.String()), Dir: p.dir, Resolve: p.resolve, Route: r.Addr.String()}
+	if s := j.cfg.Sources[r.From.Addr]; s != nil {
+		src, err := s.Config.New(deps)
+		return src, s.Kind, err
+	}
+	stream := j.cfg.Streams[r.From.Addr]
+	if stream == nil {
+		return nil, "", fmt.Errorf("there is no such stream or source")
+	}
+	opts, err := p.clientOptions(ctx, j.cfg.ClusterOf(stream.Addr))
+	if err != nil {
+		return nil, "", err
+	}
+	c := sourcekafka.Config{
+		Client: opts, Topic: j.topics(stream.Addr), Group: j.group, Start: r.Start,
+		StopOnDataLoss: r.OnDataLoss == "stop", ReadCommitted: true,
+		BatchBytes: r.Batch.Bytes, BatchRecords: r.Batch.Records, Linger: r.Batch.Linger,
+	}
+	src, err := c.New(deps)
+	return src, "kafka", err
+}
+
+func (p *plant) sink(ctx context.Context, j job) (sinks.Sink, string, error) {
+	r := j.route
+	deps := sinks.Deps{Log: p.log.With("route", r.Addr.String()), Dir: p.dir, Resolve: p.resolve, Route: r.Addr.String(), OneShot: j.oneShot}
+	if s := j.cfg.Sinks[r.To.Addr]; s != nil {
+		sink, err := s.Config.New(deps)
+		return sink, s.Kind, err
+	}
+	stream := j.cfg.Streams[r.To.Addr]
+	if stream == nil {
+		return nil, "", fmt.Errorf("there is no such stream or sink")
+	}
+	opts, err := p.clientOptions(ctx, j.cfg.ClusterOf(stream.Addr))
+	if err != nil {
+		return nil, "", err
+	}
+	sink, err := p.topicSink(writer(opts, stream, j.topics(stream.Addr), r), deps)
+	return sink, "kafka", err
+}
+
+// deadLetters gives where records go that cannot be processed. Without a
+// cluster, and in `keystone run`, that is a file in the state directory.
+func (p *plant) deadLetters(ctx context.Context, j job) (pipeline.DeadLetters, error) {
+	r := j.route
+	if r.OnError != configs.DeadLetter {
+		return nil, nil
+	}
+	stream := j.cfg.Streams[r.DeadLetter.Addr]
+	from := j.cfg.Streams[r.From.Addr]
+	if j.oneShot || stream == nil && from == nil {
+		name := strings.NewReplacer("/", "_", "\\", "_", "\x00", "_").Replace(strings.TrimPrefix(r.Addr.String(), "route."))
+		return deadletter.NewFile(filepath.Join(p.stateDir, "dead-letters", name+".ndjson"), maxDeadLetterFile), nil
+	}
+	deps := sinks.Deps{Log: p.log, Dir: p.dir, Resolve: p.resolve, Route: r.Addr.String()}
+	if stream != nil {
+		opts, err := p.clientOptions(ctx, j.cfg.ClusterOf(stream.Addr))
+		if err != nil {
+			return nil, err
+		}
+		return deadletter.NewStream(func() (sinks.Sink, error) {
+			return p.topicSink(writer(opts, stream, j.topics(stream.Addr), r), deps)
+		}), nil
+	}
+	cluster := j.cfg.ClusterOf(from.Addr)
+	opts, err := p.clientOptions(ctx, cluster)
+	if err != nil {
+		return nil, err
+	}
+	largest := from.MaxMessage
+	if largest == 0 {
+		largest = defaultMessage
+	}
+	topic := deadLetterTopic(j.cfg.DeadLetterTopic(r.Addr), largest)
+	return deadletter.NewStream(func() (sinks.Sink, error) {
+		// The topic is made with the first letter: most routes never need one.
+		a, err := p.admin(context.WithoutCancel(ctx), cluster)
+		if err != nil {
+			return nil, err
+		}
+		made, err := a.Ensure(context.WithoutCancel(ctx), topic)
+		if err == nil {
+			err = made[topic.Topic].Err
+		}
+		if err != nil {
+			return nil, err
+		}
+		return p.topicSink(sinkkafka.Config{Client: opts, Topic: topic.Topic, Compression: "zstd", BatchBytes: int32(largest + deadLetterRoom)}, deps)
+	}), nil
+}
+
+// maxDeadLetterFile bounds a file of dead letters; then the route waits for somebody to look.
+const maxDeadLetterFile = 4 << 30
+
+// writer says how a stream is written.
+func writer(o client.Options, s *configs.Stream, topic string, r *configs.Route) sinkkafka.Config {
+	return sinkkafka.Config{
+		Client: o, Topic: topic, Compression: s.Compression,
+		BatchBytes: int32(min(s.MaxMessage, 1<<30)), BufferBytes: r.Limits.MaxInFlightBytes,
+	}
+}
+
+func (p *plant) topicSink(c sinkkafka.Config, d sinks.Deps) (sinks.Sink, error) {
+	c.Pool = p.pool
+	return c.New(d)
+}

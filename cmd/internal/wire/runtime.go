@@ -1,0 +1,356 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"keystone/configs"
+	"keystone/configs/addr"
+	"keystone/dsl"
+	"keystone/reconcile"
+	"keystone/sources/kafka/admin"
+)
+
+// runtime carries out changes in this process: a unit per route, topics on
+// the clusters. It implements reconcile.Runtime.
+type runtime struct {
+	*plant
+	base    context.Context // that workers live in
+	changed func()          // a unit ended: the loop should look
+
+	mu       sync.Mutex // guards everything below; no I/O under it
+	units    map[addr.Addr]*unit
+	streams  map[addr.Addr]*topic
+	revision int64
+}
+
+// topic is a stream that this runtime was told to have.
+type topic struct {
+	stream   *configs.Stream
+	cluster  *configs.Cluster
+	resource *configs.Resource
+	name     string
+	kept     reconcile.Identity
+	since    time.Time
+	err      error
+	restarts int
+}
+
+func newRuntime(ctx context.Context, p *plant, changed func()) *runtime {
+	return &runtime{plant: p, base: ctx, changed: changed, units: map[addr.Addr]*unit{}, streams: map[addr.Addr]*topic{}}
+}
+
+// Apply carries out one change; see reconcile.Runtime.
+func (r *runtime) Apply(ctx context.Context, goal *configs.Config, c reconcile.Change) error {
+	switch c.Addr.Type {
+	case "stream":
+		return r.applyStream(ctx, goal, c)
+	case "route":
+		return r.applyRoute(ctx, goal, c)
+	}
+	return nil // clusters, sources and sinks live in the routes that use them
+}
+
+func (r *runtime) applyStream(ctx context.Context, goal *configs.Config, c reconcile.Change) error {
+	switch c.Action {
+	case reconcile.Forget:
+		r.dropStream(c.Addr)
+		return nil
+	case reconcile.Delete:
+		return r.deleteStream(ctx, c)
+	}
+	s := goal.Streams[c.Addr]
+	if s == nil {
+		return fmt.Errorf("%s is not in the goal", c.Addr)
+	}
+	t := &topic{stream: s, cluster: goal.Clusters[s.Cluster], resource: c.After, name: s.Topic, kept: c.Kept, since: time.Now()}
+	if c.Kept.Topic != "" {
+		t.name = c.Kept.Topic
+	}
+	if c.Action == reconcile.Replace && c.Before != nil {
+		if err := r.deleteStream(ctx, c); err != nil {
+			return err
+		}
+	}
+	err := r.ensure(ctx, t)
+	t.err = err
+	r.mu.Lock()
+	if old := r.streams[c.Addr]; old != nil && old.err != nil {
+		t.restarts = old.restarts + 1
+	}
+	r.streams[c.Addr] = t
+	if c.Action == reconcile.Move {
+		delete(r.streams, c.MovedFrom)
+	}
+	r.mu.Unlock()
+	return err
+}
+
+func (r *runtime) ensure(ctx context.Context, t *topic) error {
+	adm, err := r.admin(ctx, t.cluster)
+	if err != nil {
+		return err
+	}
+	if t.stream.ManagedHere() {
+		return ensureTopic(ctx, adm, topicOf(t.stream, t.name))
+	}
+	_, have, err := adm.Observe(ctx, t.name)
+	if err != nil {
+		return err
+	}
+	if !have[t.name].Exists {
+		return fmt.Errorf("the topic %q is not on %s, and %s does not manage it: create it, or set managed = true", t.name, t.cluster.Addr, t.stream.Addr)
+	}
+	return nil
+}
+
+func (r *runtime) dropStream(a addr.Addr) {
+	r.mu.Lock()
+	delete(r.streams, a)
+	r.mu.Unlock()
+}
+
+// deleteStream deletes the topic of a stream as it was applied last.
+func (r *runtime) deleteStream(ctx context.Context, c reconcile.Change) error {
+	r.mu.Lock()
+	t := r.streams[c.Addr]
+	r.mu.Unlock()
+	if t == nil || !t.stream.ManagedHere() {
+		return nil
+	}
+	adm, err := r.admin(ctx, t.cluster)
+	if err != nil {
+		return err
+	}
+	if err := adm.Delete(ctx, t.name); err != nil {
+		return err
+	}
+	r.dropStream(c.Addr)
+	return nil
+}
+
+func (r *runtime) applyRoute(ctx context.Context, goal *configs.Config, c reconcile.Change) error {
+	if c.Action == reconcile.Move {
+		if old := r.unit(c.MovedFrom, false); old != nil {
+			if err := old.stop(ctx); err != nil {
+				r.log.Warn("the moved route's worker did not drain", "error", err)
+			}
+			r.mu.Lock()
+			delete(r.units, c.MovedFrom)
+			r.mu.Unlock()
+		}
+	}
+	route := goal.Routes[c.Addr]
+	gone := c.Action == reconcile.Delete || c.Action == reconcile.Forget
+	if !gone && route == nil {
+		return fmt.Errorf("%s is not in the goal", c.Addr)
+	}
+	u := r.unit(c.Addr, !gone)
+	if gone {
+		if u == nil {
+			return nil
+		}
+		err := u.stop(ctx)
+		r.mu.Lock()
+		delete(r.units, c.Addr)
+		r.mu.Unlock()
+		return err
+	}
+	if c.Action == reconcile.Update && route.Enabled && r.swap(u, route, c) {
+		return nil
+	}
+	if err := u.stop(ctx); err != nil {
+		r.log.Warn("the route's worker did not drain; what was in flight is read again", "error", err)
+	}
+	if !route.Enabled {
+		u.disable(c.After)
+		return nil
+	}
+	group := route.Group
+	if c.Kept.Group != "" {
+		group = c.Kept.Group
+	}
+	w, err := r.build(ctx, job{cfg: goal, route: route, group: group, topics: r.topicNames(goal), revision: r.serial(), store: true, taps: u.tap})
+	if err != nil {
+		u.fail(c.After, err)
+		return err
+	}
+	u.start(r.base, w, c.After, route, group, c.Kept, r.changed)
+	return nil
+}
+
+// swap changes what is live of a running route, and tells whether it could.
+func (r *runtime) swap(u *unit, route *configs.Route, c reconcile.Change) bool {
+	w := u.running()
+	if w == nil {
+		return false
+	}
+	program, err := dsl.Compile(route.Checked)
+	if err != nil {
+		return false // build says why
+	}
+	w.Swap(program, route, r.serial())
+	u.mu.Lock()
+	u.resource = c.After
+	u.mu.Unlock()
+	u.log.Info("route changed while it runs")
+	return true
+}
+
+// topicNames gives the topics of streams, moved ones under the name that they kept.
+func (r *runtime) topicNames(goal *configs.Config) func(addr.Addr) string {
+	own := ownTopics(goal)
+	return func(a addr.Addr) string {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if t := r.streams[a]; t != nil {
+			return t.name
+		}
+		return own(a)
+	}
+}
+
+func (r *runtime) unit(a addr.Addr, create bool) *unit {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	u := r.units[a]
+	if u == nil && create {
+		u = &unit{addr: a, log: r.log.With("route", a.String()), tap: &taps{}, health: reconcile.Stopped}
+		r.units[a] = u
+	}
+	return u
+}
+
+func (r *runtime) serial() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.revision
+}
+
+func (r *runtime) setSerial(n int64) {
+	r.mu.Lock()
+	r.revision = n
+	r.mu.Unlock()
+}
+
+// stop drains every route, all at once, within ctx.
+func (r *runtime) stop(ctx context.Context) error {
+	r.mu.Lock()
+	units := slices.Collect(maps.Values(r.units))
+	r.mu.Unlock()
+	errs := make([]error, len(units))
+	var wg sync.WaitGroup
+	for i, u := range units {
+		wg.Go(func() { errs[i] = u.stop(ctx) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// observeTimeout bounds one look at a cluster: an unreachable one must not
+// hold up the others' news.
+const observeTimeout = 5 * time.Second
+
+// Observe tells what runs and what the clusters hold.
+func (r *runtime) Observe(ctx context.Context) (reconcile.Observed, error) {
+	o := reconcile.Observed{At: time.Now(), States: map[addr.Addr]reconcile.State{}, Unreachable: map[addr.Addr]string{}}
+	r.mu.Lock()
+	units := maps.Clone(r.units)
+	byCluster := map[*configs.Cluster]map[addr.Addr]*topic{}
+	for a, t := range r.streams {
+		if byCluster[t.cluster] == nil {
+			byCluster[t.cluster] = map[addr.Addr]*topic{}
+		}
+		byCluster[t.cluster][a] = t
+	}
+	r.mu.Unlock()
+	for a, u := range units {
+		o.States[a] = u.state()
+	}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for c, topics := range byCluster {
+		wg.Go(func() {
+			states, err := r.observeCluster(ctx, c, topics)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				o.Unreachable[c.Addr] = err.Error()
+			}
+			maps.Copy(o.States, states)
+		})
+	}
+	wg.Wait()
+	return o, ctx.Err()
+}
+
+// observeCluster gives the state of the streams of one cluster; with an error, what is known without it.
+func (r *runtime) observeCluster(ctx context.Context, c *configs.Cluster, topics map[addr.Addr]*topic) (map[addr.Addr]reconcile.State, error) {
+	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
+	defer cancel()
+	states := make(map[addr.Addr]reconcile.State, len(topics))
+	names := make([]string, 0, len(topics))
+	for _, t := range topics {
+		names = append(names, t.name)
+	}
+	adm, err := r.admin(ctx, c)
+	var have map[string]admin.Topic
+	if err == nil {
+		_, have, err = adm.ObserveOffsets(ctx, names...)
+	}
+	for a, t := range topics {
+		st := reconcile.State{Resource: t.resource, Health: reconcile.Running, Since: t.since, Kept: t.kept, Restarts: t.restarts, Lag: -1, Topic: reconcile.Topic{Name: t.name, Records: -1}}
+		switch {
+		case err != nil:
+			st.Health, st.Error = reconcile.Degraded, "the cluster cannot be asked: "+err.Error()
+		case t.err != nil:
+			st.Health, st.Error = reconcile.Failed, t.err.Error()
+		default:
+			t.compare(&st, have[t.name])
+		}
+		states[a] = st
+	}
+	return states, err
+}
+
+// compare says how the topic differs from the stream. Differences that
+// applying cannot mend degrade it; they are no drift.
+func (t *topic) compare(st *reconcile.State, have admin.Topic) {
+	st.Topic.ID, st.Topic.Partitions, st.Topic.Records = have.ID, have.Partitions, held(have)
+	switch {
+	case !have.Exists:
+		st.Health = reconcile.Missing
+		st.Drift = []string{"the topic is missing"}
+	case t.stream.ManagedHere():
+		want := topicOf(t.stream, t.name)
+		if want.Partitions < have.Partitions {
+			want.Partitions = 0
+			st.Health, st.Error = reconcile.Degraded, fmt.Sprintf("the topic has %d partitions and %d are wanted; Kafka cannot take partitions away: set partitions = %d", have.Partitions, t.stream.Partitions, have.Partitions)
+		}
+		if want.Replication > 0 && want.Replication != have.Replication {
+			st.Health, st.Error = reconcile.Degraded, fmt.Sprintf("the topic has replication %d and %d is wanted; moving replicas is left to the cluster's own tools", have.Replication, want.Replication)
+			want.Replication = 0
+		}
+		st.Drift = have.Differences(want)
+	}
+}
+
+// held counts the records that a topic holds, -1 if that is not known.
+func held(t admin.Topic) int64 {
+	if len(t.End) == 0 || len(t.Begin) != len(t.End) {
+		return -1
+	}
+	var n int64
+	for i := range t.End {
+		if t.Begin[i] < 0 || t.End[i] < 0 {
+			return -1
+		}
+		n += t.End[i] - t.Begin[i]
+	}
+	return n
+}

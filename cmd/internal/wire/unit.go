@@ -1,0 +1,191 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"keystone/configs"
+	"keystone/configs/addr"
+	"keystone/pipeline"
+	"keystone/reconcile"
+)
+
+// unit is one route in this process: its worker, if one runs, and how the last one ended.
+// A unit outlives its workers, so that restarts are counted.
+type unit struct {
+	addr addr.Addr
+	log  *slog.Logger
+	tap  *taps
+
+	mu       sync.Mutex // guards everything below; no I/O under it
+	resource *configs.Resource
+	group    string
+	kept     reconcile.Identity
+	worker   *pipeline.Worker // nil: none runs
+	cancel   context.CancelCauseFunc
+	since    time.Time
+	health   reconcile.Health
+	err      error
+	last     pipeline.Stats // of the worker that ended
+	restarts int
+	draining bool
+}
+
+// errTakenDown ends a worker that is not given the time to drain.
+var errTakenDown = errors.New("taken down")
+
+// start runs a worker; ended is called when it has returned.
+func (u *unit) start(ctx context.Context, w *pipeline.Worker, r *configs.Resource, route *configs.Route, group string, kept reconcile.Identity, ended func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	u.mu.Lock()
+	if u.worker == nil && u.health == reconcile.Failed {
+		u.restarts++
+	}
+	u.worker, u.cancel, u.resource, u.group, u.kept = w, cancel, r, group, kept
+	u.since, u.health, u.err, u.draining = time.Now(), reconcile.Starting, nil, false
+	u.mu.Unlock()
+	u.log.Info("route starts", "from", route.From.Addr.String(), "to", route.To.Addr.String())
+	go func() {
+		err := w.Run(ctx)
+		cancel(nil)
+		u.end(w, err)
+		ended()
+	}()
+}
+
+// end notes how a worker ended.
+func (u *unit) end(w *pipeline.Worker, err error) {
+	last := w.Stats()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.worker != w {
+		return
+	}
+	u.worker, u.last, u.since = nil, last, time.Now()
+	switch {
+	case u.draining || errors.Is(err, errTakenDown) || errors.Is(err, context.Canceled):
+		u.health = reconcile.Stopped
+		u.log.Info("route stopped", "read", last.Total.Read)
+	case err != nil:
+		u.health, u.err = reconcile.Failed, err
+		u.log.Error("route failed", "error", err)
+	default:
+		u.health = reconcile.Finished
+		u.log.Info("route finished: its source ended and everything is delivered", "read", last.Total.Read)
+	}
+}
+
+// fail notes that a worker could not even be made.
+func (u *unit) fail(r *configs.Resource, err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.health == reconcile.Failed {
+		u.restarts++
+	}
+	u.resource, u.health, u.err, u.since = r, reconcile.Failed, err, time.Now()
+}
+
+// stop drains the worker, if one runs, and waits for its end; within ctx.
+// What is in flight when ctx ends is given up and read again later.
+func (u *unit) stop(ctx context.Context) error {
+	u.mu.Lock()
+	w, cancel := u.worker, u.cancel
+	u.draining = w != nil
+	if w != nil {
+		u.health = reconcile.Draining
+	}
+	u.mu.Unlock()
+	if w == nil {
+		return nil
+	}
+	if err := w.Drain(ctx); err != nil {
+		cancel(errTakenDown)
+		<-w.Done()
+		return fmt.Errorf("drain %s: %w", u.addr, err)
+	}
+	return nil
+}
+
+// running gives the worker, or nil.
+func (u *unit) running() *pipeline.Worker {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.worker
+}
+
+// state is what Observe tells.
+func (u *unit) state() reconcile.State {
+	u.mu.Lock()
+	w, stats := u.worker, u.last
+	st := reconcile.State{
+		Resource: u.resource, Health: u.health, Since: u.since, Restarts: u.restarts,
+		Group: u.group, Kept: u.kept, Lag: -1,
+	}
+	if u.err != nil {
+		st.Error = u.err.Error()
+	}
+	u.mu.Unlock()
+	if w != nil {
+		stats = w.Stats()
+		st.Activity, st.Health, st.Error = describe(stats)
+		st.Lag = stats.Lag
+	}
+	st.Counters = counters(stats)
+	if len(stats.Lanes) > 0 {
+		st.Reading = reading(stats)
+	}
+	return st
+}
+
+// describe turns a worker's activity into words for people, and health.
+func describe(s pipeline.Stats) (activity string, health reconcile.Health, err string) {
+	activity = string(s.Activity)
+	switch s.Activity {
+	case pipeline.Starting:
+		health = reconcile.Starting
+	case pipeline.Draining, pipeline.Stopped:
+		health = reconcile.Draining
+	case pipeline.Retrying, pipeline.WaitingDeadLetters:
+		health = reconcile.Degraded
+		activity = fmt.Sprintf("%s (%d, %s)", s.Activity, s.Attempt, s.Error)
+	default:
+		health = reconcile.Running
+	}
+	return activity, health, s.Error
+}
+
+func counters(s pipeline.Stats) reconcile.Counters {
+	c := reconcile.Counters{
+		Read: s.Total.Read, Delivered: s.Total.Delivered, Filtered: s.Total.Filtered,
+		DeadLettered: s.Total.DeadLettered, Dropped: s.Total.Dropped, InFlight: s.InFlightRecords,
+		Written: s.Total.Written, Retries: s.Total.Retried, LostBeforeRead: s.LostBeforeRead,
+	}
+	for _, r := range s.Total.Reasons {
+		if c.Reasons == nil {
+			c.Reasons = map[string]int64{}
+		}
+		c.Reasons[r.Outcome.String()+"/"+r.Code] += r.N
+	}
+	return c
+}
+
+func reading(s pipeline.Stats) reconcile.Reading {
+	r := reconcile.Reading{Known: true, Retained: -1}
+	for _, l := range s.Lanes {
+		if l.Committed.Offset > 0 {
+			r.Committed++
+		}
+	}
+	return r
+}
+
+// disable notes that the route is not wanted to run.
+func (u *unit) disable(r *configs.Resource) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.resource, u.health, u.err, u.since = r, reconcile.Disabled, nil, time.Now()
+}
