@@ -167,9 +167,9 @@ func (d *differ) ownOptions(c *Change, st State) {
 		c.Options = append([]OptionChange{{Name: "kind", Before: c.Before.Kind, After: c.After.Kind, Effect: spec.Drain}}, c.Options...)
 	}
 	for i := range c.Options {
-		o := &c.Options[i]
+		o := c.Options[i]
 		if c.Addr.Type == typeStream && o.Name == "partitions" {
-			d.partitions(c, o, st)
+			d.partitions(c, o)
 		}
 		if c.Addr.Type == typeStream && o.Name == "topic" && c.Kept.Topic != "" && !writes(c.After, "topic") {
 			continue // the topic stays what it was under the old name
@@ -181,18 +181,14 @@ func (d *differ) ownOptions(c *Change, st State) {
 	}
 }
 
-// partitions of a topic can grow, and never shrink but by a new topic.
-func (d *differ) partitions(c *Change, o *OptionChange, st State) {
+// partitions says what growing means, and that shrinking needs a new topic.
+func (d *differ) partitions(c *Change, o OptionChange) {
 	before, after := number(o.Before), number(o.After)
 	switch {
 	case after > before && before > 0:
-		if o.Effect == spec.Replace {
-			o.Effect = spec.Live
-		}
 		d.plan.Warnings = append(d.plan.Warnings, fmt.Sprintf("%s grows from %d to %d partitions: keys move to other partitions, so the order per key does not hold between records before and after the change",
 			c.Addr, before, after))
-	case after > 0 && after < before && !unmanaged(c.After):
-		o.Effect = spec.Replace
+	case o.Effect == spec.Replace:
 		c.Reasons = append(c.Reasons, "a topic cannot lose partitions: it would be deleted and made again")
 		if !destroys(c.Before) {
 			c.Blocked = fmt.Sprintf("a topic cannot lose partitions, and %s is not to be deleted (on_destroy): keep %d partitions, use another topic, or apply on_destroy = \"delete\" first", c.Addr, before)

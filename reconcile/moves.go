@@ -93,10 +93,10 @@ func Adopt(cfg *configs.Config, was map[addr.Addr]State) {
 		kept[to] = d.keeps(from, was[from])
 	}
 	for a, k := range kept {
-		if r := cfg.Routes[a]; r != nil && k.Group != "" {
+		if r := cfg.Routes[a]; r != nil && k.Group != "" && r.Group != k.Group {
 			r.Group = k.Group
 		}
-		if s := cfg.Streams[a]; s != nil && k.Topic != "" && !writes(goal[a], "topic") {
+		if s := cfg.Streams[a]; s != nil && k.Topic != "" && s.Topic != k.Topic && !writes(goal[a], "topic") {
 			s.Topic = k.Topic
 		}
 	}

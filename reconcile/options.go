@@ -21,8 +21,25 @@ func (d *differ) options(before, after *configs.Resource) []OptionChange {
 		return cs
 	}
 	cs := compareOptions(before.Options, after.Options, d.renamed)
+	for i := range cs {
+		if o := &cs[i]; o.Name == "partitions" && after.Addr.Type == typeStream {
+			o.Effect = partitionsEffect(*o, after)
+		}
+	}
 	d.changed[key] = cs
 	return cs
+}
+
+// partitionsEffect: a topic's partitions can grow, and never shrink but by a new topic.
+func partitionsEffect(o OptionChange, after *configs.Resource) spec.Effect {
+	was, is := number(o.Before), number(o.After)
+	switch {
+	case was > 0 && is > was && o.Effect == spec.Replace:
+		return spec.Live
+	case is > 0 && is < was && !unmanaged(after):
+		return spec.Replace
+	}
+	return o.Effect
 }
 
 // compareOptions gives the options that differ, by name. A reference to a
