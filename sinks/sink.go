@@ -59,6 +59,14 @@ type Checkpointer interface {
 	Sync(ctx context.Context) (state []byte, err error)
 }
 
+// Finisher is a Sink that is told that a run is complete: the source ended or
+// the limit was reached, and everything is settled and committed. Finish
+// comes after the last Sync and before Close, and not at all when the run was interrupted or failed.
+type Finisher interface {
+	Sink
+	Finish(ctx context.Context) error
+}
+
 // Outcome classifies one record that was not simply written.
 type Outcome uint8
 

@@ -1,0 +1,19 @@
+// Package catalog lists the kinds of sinks.
+package catalog
+
+import (
+	"keystone/configs/diag"
+	"keystone/sinks"
+	"keystone/sinks/discard"
+	"keystone/sinks/file"
+	"keystone/sinks/stdout"
+)
+
+// Kinds lists what a sink block may be, in the order of the reference.
+// Streams on Kafka are not among them: they are blocks of their own.
+func Kinds() []sinks.Kind {
+	return []sinks.Kind{file.Kind(), stdout.Kind(), discard.Kind()}
+}
+
+// Codes lists the diagnostics of all kinds.
+func Codes() []diag.Code { return file.Codes() }
