@@ -76,7 +76,8 @@ func (a *Admin) explain(what string, err error) error {
 // permissions or certificates: trying again does not help.
 func Refused(err error) bool { return client.Refused(err) }
 
-// metadata gives the details of topics. Those that are missing are left out.
+// metadata gives the details of topics. Those that are missing are left out;
+// Err is set on those that cannot be described.
 func (a *Admin) metadata(ctx context.Context, topics []string) (string, map[string]client.Topic, error) {
 	out := make(map[string]client.Topic, len(topics))
 	cluster := ""
@@ -89,11 +90,13 @@ func (a *Admin) metadata(ctx context.Context, topics []string) (string, map[stri
 		for name, t := range found {
 			switch {
 			case errors.Is(t.Err, kerr.UnknownTopicOrPartition):
+				continue
 			case t.Err != nil && !kerr.IsRetriable(t.Err):
-				return "", nil, a.explain("describe topic "+name, t.Err)
+				t.Err = a.explain("describe topic "+name, t.Err)
 			default:
-				out[name] = t
+				t.Err = nil // a leader is missing for the moment
 			}
+			out[name] = t
 		}
 	}
 	if cluster == "" {

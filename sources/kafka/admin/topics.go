@@ -41,6 +41,7 @@ type Result struct {
 
 // Topic is a topic as the cluster has it.
 type Topic struct {
+	Err         error // why it cannot be described; then nothing else is known
 	Exists      bool
 	ID          string // changes when the topic is deleted and created again
 	Partitions  int
@@ -52,6 +53,9 @@ type Topic struct {
 
 // Differences tells in words how a topic differs from what is wanted.
 func (t Topic) Differences(s StreamSpec) []string {
+	if t.Err != nil {
+		return []string{t.Err.Error()}
+	}
 	if !t.Exists {
 		return []string{"the topic is missing"}
 	}
@@ -81,7 +85,13 @@ func (a *Admin) Observe(ctx context.Context, topics ...string) (clusterID string
 	if err != nil {
 		return "", nil, err
 	}
-	configs, err := a.configs(ctx, slices.Sorted(maps.Keys(details)))
+	var there []string
+	for _, name := range slices.Sorted(maps.Keys(details)) {
+		if details[name].Err == nil {
+			there = append(there, name)
+		}
+	}
+	configs, err := a.configs(ctx, there)
 	if err != nil {
 		return "", nil, err
 	}
@@ -90,6 +100,10 @@ func (a *Admin) Observe(ctx context.Context, topics ...string) (clusterID string
 		d, ok := details[name]
 		if !ok {
 			out[name] = Topic{}
+			continue
+		}
+		if d.Err != nil {
+			out[name] = Topic{Err: d.Err}
 			continue
 		}
 		t := Topic{Exists: true, ID: d.ID, Partitions: d.Partitions, Replication: d.Replication, Config: map[string]string{}, Set: map[string]bool{}}
@@ -162,6 +176,10 @@ func (a *Admin) Ensure(ctx context.Context, specs ...StreamSpec) (map[string]Res
 	var create, grow, alter []StreamSpec
 	for _, s := range specs {
 		t, r := have[s.Topic], Result{}
+		if t.Err != nil {
+			out[s.Topic] = Result{Err: t.Err}
+			continue
+		}
 		if !t.Exists {
 			create = append(create, s)
 			continue
