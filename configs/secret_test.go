@@ -1,0 +1,92 @@
+package configs_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"keystone/configs"
+	"keystone/configs/addr"
+	"keystone/configs/spec"
+)
+
+const secretConfig = `
+variable "token" {
+  type      = string
+  sensitive = true
+}
+variable "creds" {
+  type      = object({ user = string, nested = map(string) })
+  sensitive = true
+}
+sink "stdout" "a" {
+  password = "Bearer ${var.token}/${env("WHO")}"
+  rotate {
+    token = file("pw.txt")
+  }
+}
+sink "stdout" "b" {
+  password = var.creds.nested.pw
+}
+`
+
+// TestSecrets holds that references are resolved when asked, and that no
+// value of a secret is in anything that is stored or shown.
+func TestSecrets(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("main.ks.hcl", secretConfig)
+	opts := configs.LoadOptions{Dir: dir, Catalog: testCatalog()}
+	c, diags := configs.Load(opts) // without any of them
+	if diags.HasErrors() {
+		t.Fatal(diags.Err())
+	}
+	for _, s := range []spec.Secret{passwordOf(c, "a"), passwordOf(c, "b"), c.Sinks[addr.New("sink", "a")].Config.(*testSink).Rotate.Token} {
+		if v, err := c.Secrets.Resolve(s); err == nil {
+			t.Errorf("%s resolved to %q without being set", s.Reference(), v)
+		}
+	}
+	write("pw.txt", "in-file\r\n")
+	write("keystone.ksvars", "creds = {\n  user = \"u\"\n  nested = { pw = \"in-creds\" }\n}\n")
+	opts.Environ = []string{"WHO=in-env", "KEYSTONE_VAR_token=in-var"}
+	c, diags = configs.Load(opts)
+	if len(diags) > 0 {
+		t.Fatal(diags)
+	}
+	stored, err := configs.LoadSecrets(opts)
+	if err.HasErrors() {
+		t.Fatal(err.Err())
+	}
+	for _, secrets := range []*configs.Secrets{c.Secrets, stored} {
+		for want, s := range map[string]spec.Secret{
+			"Bearer in-var/in-env": passwordOf(c, "a"),
+			"in-creds":             passwordOf(c, "b"),
+			"in-file":              c.Sinks[addr.New("sink", "a")].Config.(*testSink).Rotate.Token,
+		} {
+			if got, err := secrets.Resolve(s); err != nil || got != want {
+				t.Errorf("%s: %q, %v; want %q", s.Reference(), got, err, want)
+			}
+		}
+	}
+	shown, jsonErr := json.Marshal(c.Resources)
+	if jsonErr != nil {
+		t.Fatal(jsonErr)
+	}
+	all := string(shown) + dump(c) + fmt.Sprintf("%v %+v %#v", passwordOf(c, "a"), c.Sinks[addr.New("sink", "a")].Config, passwordOf(c, "b"))
+	for _, value := range []string{"in-var", "in-env", "in-creds", "in-file"} {
+		if strings.Contains(all, value) {
+			t.Errorf("%q is shown", value)
+		}
+	}
+}
+
+func passwordOf(c *configs.Config, sink string) spec.Secret {
+	return c.Sinks[addr.New("sink", sink)].Config.(*testSink).Password
+}
