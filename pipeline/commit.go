@@ -73,8 +73,9 @@ func (w *Worker) commitFailed(err error) bool {
 	return false
 }
 
-// commitLast commits at the end of a run, within drain_timeout.
-func (w *Worker) commitLast(life context.Context) {
+// commitLast commits at the end of a run, within drain_timeout, and tells
+// whether that succeeded.
+func (w *Worker) commitLast(life context.Context) bool {
 	p := w.plan.Load()
 	limit := p.drainTimeout
 	w.mu.Lock()
@@ -90,11 +91,11 @@ func (w *Worker) commitLast(life context.Context) {
 	for {
 		err := w.commit(ctx, nil)
 		if err == nil || errors.Is(err, sources.ErrNotAssigned) {
-			return
+			return true
 		}
 		if ctx.Err() != nil || isPanic(err) || sources.IsFatal(err) || sinks.IsPermanent(err) {
 			w.stop(fmt.Errorf("the last commit failed, so records will be repeated: %w", err), true)
-			return
+			return false
 		}
 		w.mu.Lock()
 		w.note(err)
@@ -128,19 +129,19 @@ func (w *Worker) commit(ctx context.Context, only *lane) error {
 	if w.committing {
 		return errNotCommitted
 	}
-	if len(w.moved(only)) == 0 {
+	if len(w.moved(only)) == 0 && !w.unsaved {
 		return nil
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	w.committing, w.cancelCommit = true, cancel
 	defer func() {
-		w.committing, w.cancelCommit, w.barrier = false, nil, false
+		w.committing, w.cancelCommit, w.barrier = false, nil, w.unsaved
 		w.changed.Broadcast()
 	}()
 	if w.cp != nil {
 		w.barrier = true
-		for w.writing > 0 && ctx.Err() == nil {
+		for (w.writing > 0 || w.lettering()) && ctx.Err() == nil {
 			w.changed.Wait()
 		}
 		if w.writing > 0 {
@@ -166,16 +167,39 @@ func (w *Worker) commit(ctx context.Context, only *lane) error {
 		return err
 	})
 	w.mu.Lock()
+	if w.unsaved = errors.Is(err, errNotSaved); w.unsaved {
+		// The sink must not go on from a state that nobody has: writing waits
+		// until a later commit stores one.
+		w.markDirty()
+	}
 	if state != nil {
 		w.sinkState = state
 	}
 	if err != nil {
-		return fmt.Errorf("commit %s: %w", w.spec.Route.Addr, err)
+		err = fmt.Errorf("commit %s: %w", w.spec.Route.Addr, err)
+		if w.unsaved {
+			w.note(err)
+		}
+		return err
 	}
 	for i, l := range lanes {
 		l.committed = done[i]
 	}
 	return nil
+}
+
+// errNotSaved is a sink's state that was given and not stored.
+var errNotSaved = errors.New("save positions and the sink's state")
+
+// lettering tells that dead letters are on their way, so that a prefix is
+// about to move past them. Where the letters' stream is down nothing is waited for.
+func (w *Worker) lettering() bool {
+	for _, l := range w.lanes {
+		if l.attention > 0 && l.err == nil && !l.dead() && l.hasLetters() {
+			return true
+		}
+	}
+	return false
 }
 
 // moved gives the lanes that have something to commit and a permit to.
@@ -206,6 +230,9 @@ func (w *Worker) store(ctx context.Context, done, all []record.Position, state [
 	}
 	if w.spec.Positions != nil {
 		if err := w.spec.Positions.SavePositions(ctx, w.spec.Route.Addr, all, state); err != nil {
+			if w.cp != nil {
+				return nil, fmt.Errorf("%w: %w", errNotSaved, err)
+			}
 			return nil, fmt.Errorf("save positions: %w", err)
 		}
 	}

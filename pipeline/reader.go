@@ -14,9 +14,9 @@ import (
 	"keystone/sources"
 )
 
-// read reads until the source or the limit ends, or reading is stopped; an
-// error is one that ends the route.
-func (w *Worker) read(ctx context.Context) error {
+// read reads until the source or the limit ends (then ended is true), or
+// reading is stopped; an error is one that ends the route.
+func (w *Worker) read(ctx context.Context) (ended bool, err error) {
 	left := w.spec.Limit
 	if left <= 0 {
 		left = math.MaxInt64
@@ -42,11 +42,11 @@ func (w *Worker) read(ctx context.Context) error {
 		switch {
 		case err == nil:
 		case errors.Is(err, io.EOF):
-			return nil
+			return true, nil
 		case isPanic(err) || sources.IsFatal(err):
-			return fmt.Errorf("read %s: %w", w.spec.Route.From.Addr, err)
+			return false, fmt.Errorf("read %s: %w", w.spec.Route.From.Addr, err)
 		case ctx.Err() != nil:
-			return nil
+			return false, nil
 		default:
 			if retry == nil {
 				retry = backoff.NewExponentialBackOff()
@@ -77,7 +77,7 @@ func (w *Worker) read(ctx context.Context) error {
 			w.throttle(ctx, d, p)
 		}
 	}
-	return nil
+	return left == 0, nil
 }
 
 // cut ends a batch before record n.

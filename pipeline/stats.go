@@ -207,6 +207,8 @@ func (w *Worker) describe(s *Stats, stuck bool, waiting *lane) {
 	switch {
 	case waiting != nil:
 		s.Activity, s.Attempt, s.Error = waiting.wait, waiting.attempt, waiting.err.Error()
+	case w.unsaved && w.lastErr != nil:
+		s.Activity, s.Error = Retrying, w.lastErr.Error()
 	case w.readErr != nil:
 		s.Activity, s.Attempt, s.Error = Retrying, w.readTries, w.readErr.Error()
 	case w.phase == Starting:

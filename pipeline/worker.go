@@ -112,6 +112,7 @@ type Worker struct {
 	ended        Counts                    // of lanes that are no more
 	inFlight     int64                     // bytes
 	writing      int                       // writes without done
+	unsaved      bool                      // the sink gave a state that is not stored
 	barrier      bool                      // a checkpoint waits for writing to be 0
 	committing   bool                      // a commit is under way
 	cancelCommit context.CancelFunc
@@ -265,13 +266,16 @@ func (w *Worker) Run(ctx context.Context) error {
 			defer close(committed)
 			w.commitLoop(commitCtx)
 		}()
-		if err := w.read(readCtx); err != nil {
+		ended, err := w.read(readCtx)
+		if err != nil {
 			w.stop(err, true)
 		}
 		w.settleAll()
 		stopCommits()
 		<-committed
-		w.commitLast(life)
+		if w.commitLast(life) && ended {
+			w.finish(life)
+		}
 	}
 	w.close(life)
 
@@ -364,6 +368,21 @@ func (w *Worker) busy() bool {
 		}
 	}
 	return false
+}
+
+// finish tells the sink that the run is complete: the source or the limit
+// ended it, and nothing is left over.
+func (w *Worker) finish(life context.Context) {
+	f, ok := w.sink.(sinks.Finisher)
+	w.mu.Lock()
+	whole := w.stopErr == nil && !w.aborted && !w.busy()
+	w.mu.Unlock()
+	if !ok || !whole {
+		return
+	}
+	if err := guard("finish", func() error { return f.Finish(life) }); err != nil {
+		w.stop(fmt.Errorf("finish sink %s: %w", w.spec.Route.To.Addr, err), true)
+	}
 }
 
 // close frees source, sink and dead letters, whatever happened before.
