@@ -35,8 +35,16 @@ var errFenced = errors.New("the partitions were given up")
 //   - A: the request is stamped and looked at. B: the session is lost. A: sends
 //     it. The stamp is of the old generation, and the broker refuses it.
 //
+// One commit is on its way at a time, and each looks at what is committed
+// when its turn comes: otherwise a slow one could put a partition back.
 // No lock is held while the request is on its way.
 func (s *Source) Commit(ctx context.Context, done []record.Position) error {
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-s.turn }()
 	offsets := make(map[int32]kgo.EpochOffset, len(done))
 	held := make(map[int32]*lane, len(done))
 	s.mu.Lock()

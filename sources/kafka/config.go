@@ -87,6 +87,7 @@ func (c *Config) New(d sources.Deps) (sources.Source, error) {
 		ready:  make(chan struct{}, 1),
 		hungry: make(chan struct{}, 1),
 		calls:  make(chan struct{}, 1),
+		turn:   make(chan struct{}, 1),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

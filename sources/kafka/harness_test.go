@@ -28,6 +28,7 @@ var cases = []struct {
 }{
 	{"restart", testRestart},
 	{"contract", testContract},
+	{"route", testRoute},
 	{"rebalance", testRebalance},
 	{"start", testStart},
 	{"grow", testGrow},

@@ -35,6 +35,7 @@ type Source struct {
 	ready  chan struct{} // the poller filed something
 	hungry chan struct{} // Read took the last of it
 	calls  chan struct{} // token: who holds it may call the listener
+	turn   chan struct{} // token: who holds it may commit
 	linger *time.Timer   // of Read
 
 	mu      sync.Mutex // guards lanes, order, fatal, problem, closed
