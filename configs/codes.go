@@ -43,7 +43,6 @@ const (
 	codeClash        = "KS3103"
 	codeCycle        = "KS3104"
 	codeMoved        = "KS3105"
-	codeRouteEnds    = "KS3106"
 	codeOutputType   = "KS3107"
 	codeNotAvailable = "KS3108"
 )
@@ -87,7 +86,6 @@ func Codes() []diag.Code {
 		{Code: codeClash, Summary: "Names clash", Doc: "Two blocks would use one topic or one name; derived names can be replaced by written ones."},
 		{Code: codeCycle, Summary: "Route that feeds its own source", Doc: "Events would go round for ever. The message shows the way."},
 		{Code: codeMoved, Summary: "Wrong moved or removed", Doc: "moved says that a block which is no longer declared goes on under a declared name; removed that it is let go of."},
-		{Code: codeRouteEnds, Summary: "Ends of a route do not fit", Doc: "What the route reads and what it writes cannot be connected in this way."},
 		{Code: codeOutputType, Summary: "Output does not fit the target's schema", Doc: "A field of the route's output has another type than the target stream's schema declares, or a required field is missing."},
 		{Code: codeNotAvailable, Summary: "Not in this version", Doc: "The language has the word, this version does not do it."},
 	}, spec.Codes()...)

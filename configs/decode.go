@@ -23,7 +23,7 @@ type Meta struct {
 // state from the store: both see the same configuration. The resources are
 // not changed; those of the result have their Options filled in.
 func FromResources(rs []Resource, meta Meta, catalog Catalog) (*Config, diag.Diagnostics) {
-	c, diags := fromResources(rs, meta, catalog)
+	c, diags := fromResources(rs, meta, catalog, nil)
 	if diags.HasErrors() {
 		return nil, diags.Sort()
 	}
@@ -38,10 +38,13 @@ type decoder struct {
 	refs    map[addr.Addr]streamRefs
 	bodies  map[addr.Addr]spec.Body
 	index   map[addr.Addr]int  // of resources
+	failed  map[addr.Addr]bool // blocks that are declared and not here
 	broken  map[addr.Addr]bool // blocks whose own options are wrong
 }
 
-func fromResources(rs []Resource, meta Meta, catalog Catalog) (*Config, diag.Diagnostics) {
+// fromResources takes failed, the blocks that are declared and not among the
+// resources since they are wrong, which has been reported.
+func fromResources(rs []Resource, meta Meta, catalog Catalog, failed map[addr.Addr]bool) (*Config, diag.Diagnostics) {
 	d := &decoder{
 		c: &Config{
 			Dir: meta.Dir, Env: meta.Env, Settings: meta.Settings, Moved: meta.Moved, Removed: meta.Removed,
@@ -49,7 +52,7 @@ func fromResources(rs []Resource, meta Meta, catalog Catalog) (*Config, diag.Dia
 			Sinks: map[addr.Addr]*Sink{}, Routes: map[addr.Addr]*Route{},
 			Resources: slices.Clone(rs),
 		},
-		catalog: catalog, refs: map[addr.Addr]streamRefs{}, index: map[addr.Addr]int{}, bodies: map[addr.Addr]spec.Body{}, broken: map[addr.Addr]bool{},
+		catalog: catalog, refs: map[addr.Addr]streamRefs{}, index: map[addr.Addr]int{}, bodies: map[addr.Addr]spec.Body{}, broken: map[addr.Addr]bool{}, failed: failed,
 	}
 	if d.c.Env == "" {
 		d.c.Env = DefaultEnv

@@ -42,6 +42,7 @@ type testSink struct {
 	Quiet    bool
 	Max      int64
 	Mode     string
+	Size     int64
 	Rotate   struct {
 		Present bool
 		Size    int64
@@ -60,6 +61,7 @@ func (c *testSink) Options() spec.Options {
 		spec.Bool("quiet", &c.Quiet, "Quiet.").Effect(spec.Live),
 		spec.Bytes("max", &c.Max, "Bound.").Default(8 << 20).AtLeast(1),
 		spec.Enum("mode", &c.Mode, "Mode.", "append", "create").Default("append"),
+		spec.Bytes("size", &c.Size, "Size."),
 		spec.Nested("rotate", "Rotation.", spec.Options{
 			spec.Bytes("size", &c.Rotate.Size, "Size.").Default(1 << 30).Effect(spec.Live),
 			spec.Sensitive("token", &c.Rotate.Token, "Token."),

@@ -118,16 +118,23 @@ func (l *loader) applySets(a addr.Addr, opts spec.Options, body *spec.Body) {
 	if !l.hasSets {
 		return
 	}
-	names := []string{setName(a.Block())}
+	l.applySet(a.Block(), setName(a.Block())+"_", "", opts, body)
 	if a.Each {
-		names = append(names, setName(a)) // the instance's own is stronger
-	}
-	for _, name := range names {
-		l.applySet(name+"_", opts, body)
+		l.applySet(a, setName(a)+"_", "", opts, body) // the instance's own is stronger
 	}
 }
 
-func (l *loader) applySet(prefix string, opts spec.Options, body *spec.Body) {
+// useSet refuses a name that means options of two blocks: route.a_b's c and
+// route.a's b_c.
+func (l *loader) useSet(name, option string) {
+	first, used := l.setUses[name]
+	if used && first != option {
+		l.diags.Addf(diag.Range{}, codeSet, "Ambiguous environment variable", "%s means two options: %s and %s. Rename one of the blocks, or set the option in a file.", name, strings.Replace(first, " ", "'s ", 1), strings.Replace(option, " ", "'s ", 1))
+	}
+	l.setUses[name] = option
+}
+
+func (l *loader) applySet(owner addr.Addr, prefix, path string, opts spec.Options, body *spec.Body) {
 	for _, o := range opts {
 		name := prefix + upper(o.Name)
 		if o.Kind == spec.KindBlock {
@@ -139,7 +146,7 @@ func (l *loader) applySet(prefix string, opts spec.Options, body *spec.Body) {
 				nested.Range = diag.Range{File: name}
 			}
 			before := len(nested.Attrs)
-			l.applySet(name+"_", o.Block, &nested)
+			l.applySet(owner, name+"_", path+o.Name+".", o.Block, &nested)
 			if ok || len(nested.Attrs) > before {
 				body.Blocks = maps.Clone(body.Blocks)
 				if body.Blocks == nil {
@@ -153,7 +160,7 @@ func (l *loader) applySet(prefix string, opts spec.Options, body *spec.Body) {
 		if !ok {
 			continue
 		}
-		l.setUses[name]++
+		l.useSet(name, owner.String()+" "+path+o.Name)
 		rng := diag.Range{File: name, Start: diag.Pos{Line: 1, Column: 1}, End: diag.Pos{Line: 1, Column: 1}}
 		body.Attrs = maps.Clone(body.Attrs)
 		if body.Attrs == nil {
@@ -196,14 +203,13 @@ func (l *loader) setValue(o *spec.Option, name, text string, rng diag.Range) spe
 	return l.option(o, expr, nil)
 }
 
-// checkSetNames warns of names that set nothing, and refuses one that could
-// mean two options.
+// checkSetNames warns of names that set nothing.
 func (l *loader) checkSetNames() {
 	for _, name := range slices.Sorted(maps.Keys(l.environ)) {
 		if !strings.HasPrefix(name, setPrefix) {
 			continue
 		}
-		if l.setUses[name] == 0 {
+		if _, used := l.setUses[name]; !used {
 			l.diags.Warnf(diag.Range{}, codeSet, "Unknown environment variable", "%s sets nothing: there is no option at this place.%s Names are %sTYPE_NAME_OPTION, such as %sROUTE_PLAYS_ENABLED.", name, diag.DidYouMean(name, l.setNames()), setPrefix, setPrefix)
 		}
 	}

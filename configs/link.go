@@ -122,6 +122,9 @@ func (d *decoder) embedded() bool {
 // unknownRef reports a reference to a block that is not there. Load finds
 // most of them earlier, at their token.
 func (d *decoder) unknownRef(ref spec.Ref, what string, diags *diag.Diagnostics) {
+	if d.failed[ref.Addr.Block()] {
+		return
+	}
 	var near []string
 	for a := range d.bodies {
 		if a.Type == ref.Addr.Type {

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty/function"
 
+	"keystone/configs/addr"
 	"keystone/configs/diag"
 	"keystone/configs/spec"
 )
@@ -41,10 +42,11 @@ type loader struct {
 	locals    map[string]*local
 	functions map[string]function.Function
 	diags     diag.Diagnostics
+	failed    map[addr.Addr]bool                  // blocks that are declared and could not be evaluated at all
 	defaults  map[string]spec.Body                // evaluated blocks of defaults, by type and kind
 	asWritten map[hclsyntax.Expression]spec.Value // read texts, maps of expressions and types
 	hasSets   bool                                // some KEYSTONE_SET_ is set
-	setUses   map[string]int                      // how often each was used
+	setUses   map[string]string                   // the option that each was used for
 }
 
 // Load reads, evaluates and checks the configuration in a directory for one
@@ -66,7 +68,7 @@ func Load(opts LoadOptions) (*Config, diag.Diagnostics) {
 	if l.diags.HasErrors() {
 		// What blocks mean together is still checked as far as they were
 		// understood, so that one run shows as much as it can.
-		_, more := fromResources(resources, meta, opts.Catalog)
+		_, more := fromResources(resources, meta, opts.Catalog, l.failed)
 		l.diags.Append(more...)
 		return nil, l.diags.Sort()
 	}
@@ -91,7 +93,7 @@ func LoadSecrets(opts LoadOptions) (*Secrets, diag.Diagnostics) {
 }
 
 func newLoader(opts LoadOptions) *loader {
-	l := &loader{opts: opts, env: opts.Env, environ: environMap(opts.Environ), files: map[string]*file{}, vars: map[string]*variable{}, locals: map[string]*local{}, defaults: map[string]spec.Body{}, setUses: map[string]int{}, asWritten: map[hclsyntax.Expression]spec.Value{}}
+	l := &loader{opts: opts, env: opts.Env, environ: environMap(opts.Environ), files: map[string]*file{}, vars: map[string]*variable{}, locals: map[string]*local{}, failed: map[addr.Addr]bool{}, defaults: map[string]spec.Body{}, setUses: map[string]string{}, asWritten: map[hclsyntax.Expression]spec.Value{}}
 	for name := range l.environ {
 		l.hasSets = l.hasSets || strings.HasPrefix(name, setPrefix)
 	}

@@ -1,6 +1,8 @@
 package configs
 
 import (
+	"maps"
+
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
@@ -98,7 +100,10 @@ func addrOf(expr hclsyntax.Expression) (addr.Addr, bool) {
 
 // checkMoved holds moved and removed against each other and what is declared.
 func (d *decoder) checkMoved() {
-	declared := map[addr.Addr]bool{}
+	declared := maps.Clone(d.failed)
+	if declared == nil {
+		declared = map[addr.Addr]bool{}
+	}
 	for a := range d.bodies {
 		declared[a], declared[a.Block()] = true, true
 	}

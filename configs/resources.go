@@ -23,9 +23,11 @@ func (l *loader) resources() []Resource {
 		}
 		if opts == nil {
 			l.opts.Catalog.unknownKind(b, &l.diags)
+			l.failed[b.addr] = true
 			continue
 		}
 		if !l.expand(b) {
+			l.failed[b.addr] = true
 			continue
 		}
 		for i := range b.instances {

@@ -82,6 +82,10 @@ func (l *loader) value(expr hclsyntax.Expression, in *instance) (cty.Value, bool
 	if diags.HasErrors() {
 		return cty.DynamicVal, false
 	}
+	if !withinSize(v) {
+		l.diags.Addf(toRange(expr.Range()), codeEvaluate, "Value too large", "A value has at most %d elements and %d MiB of text, all in all.", maxElements, maxText>>20)
+		return cty.DynamicVal, false
+	}
 	if unmarked, marks := v.UnmarkDeep(); !unmarked.IsWhollyKnown() && len(marks) == 0 {
 		return v, false
 	}
@@ -322,3 +326,32 @@ func (l *loader) address(a addr.Addr) (cty.Value, bool) {
 }
 
 func addressValue(a addr.Addr) cty.Value { return cty.CapsuleVal(addressType, &a) }
+
+const (
+	maxElements = 1_000_000
+	maxText     = 64 << 20
+)
+
+// withinSize bounds a value: locals that repeat each other grow exponentially.
+func withinSize(v cty.Value) bool {
+	elements, text := 0, 0
+	var walk func(v cty.Value) bool
+	walk = func(v cty.Value) bool {
+		v, _ = v.Unmark()
+		elements++
+		if v.IsKnown() && !v.IsNull() {
+			switch {
+			case v.Type() == cty.String:
+				text += len(v.AsString())
+			case v.CanIterateElements():
+				for it := v.ElementIterator(); it.Next(); {
+					if _, e := it.Element(); !walk(e) {
+						return false
+					}
+				}
+			}
+		}
+		return elements <= maxElements && text <= maxText
+	}
+	return walk(v)
+}

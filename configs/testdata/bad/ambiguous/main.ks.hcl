@@ -1,0 +1,7 @@
+source "generator" "s" {}
+sink "file" "a" {
+  rotate {
+    size = 1
+  }
+}
+sink "file" "a_rotate" {}

@@ -1,0 +1,22 @@
+sink "stdot" "out" {} # ERROR: Unknown sink kind
+
+stream "s" {
+  for_each = 5 # ERROR: for_each takes
+}
+
+stream "x" {}
+
+route "a" {
+  from = stream.x
+  to   = sink.out
+}
+
+route "b" {
+  from = stream.s["a"]
+  to   = sink.out
+}
+
+moved {
+  from = stream.old
+  to   = stream.s
+}
