@@ -28,7 +28,7 @@ say '$ keystone serve &'
 server=$!
 # status fails until the server listens.
 for _ in $(seq 100); do
-  if [ "$("$keystone" status -json 2>/dev/null | grep -o '"health":"running"' | wc -l)" -ge 3 ]; then break; fi
+  if [ "$("$keystone" status -json 2>/dev/null | grep -o '"health": *"running"' | wc -l)" -ge 3 ]; then break; fi
   kill -0 "$server" 2>/dev/null || { cat serve.log >&2; exit 1; }
   sleep 0.1
 done
@@ -43,7 +43,7 @@ say 'A new filter, while events flow: plan tells what it does to them, the serve
 sed -i.bak "s/\['BR', 'US'\]/['BR', 'US', 'JP']/" main.ks.hcl && rm main.ks.hcl.bak
 "$keystone" plan || true
 for _ in $(seq 100); do
-  if "$keystone" status -json | grep -q '"serial":2'; then break; fi
+  if "$keystone" status -json | grep -q '"serial": *2'; then break; fi
   sleep 0.1
 done
 say '$ keystone status'

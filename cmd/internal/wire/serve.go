@@ -215,12 +215,17 @@ func (s *server) first(ctx context.Context, cfg *configs.Config) error {
 	return nil
 }
 
-// watch proposes each edit; a broken one leaves the last good goal.
+// watch proposes each edit; a broken one leaves the last good goal. What
+// was loaded at start is told once more and equals the current goal.
 func (s *server) watch(ctx context.Context) {
-	err := watch.Watch(ctx, watch.Options{Dir: s.spec.Dir, Log: s.log}, func(watch.Change) { s.edited(ctx) })
-	if err != nil && ctx.Err() == nil {
-		s.log.Error("the files are no longer watched: restart keystone serve to see edits", "error", err)
-	}
+	w := watch.New(watch.Options{Dir: s.spec.Dir, Log: s.log}, "")
+	w.Run(ctx, func(c watch.Change) {
+		if c.Err != nil {
+			s.log.Error("the configuration cannot be read: the last good revision keeps running", "error", c.Err)
+			return
+		}
+		s.edited(ctx)
+	})
 }
 
 func (s *server) edited(ctx context.Context) {
