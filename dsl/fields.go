@@ -63,8 +63,12 @@ func (r *fieldReader) read(e hclsyntax.Expression, depth int) []spec.Field {
 	for _, item := range object.Items {
 		f := spec.Field{NameRange: rangeOf(item.KeyExpr.Range())}
 		name, ok := r.name(item.KeyExpr, depth)
-		r.value(&f, item.ValueExpr, depth)
-		if !ok {
+		if valued := r.value(&f, item.ValueExpr, depth); !ok {
+			continue
+		} else if !valued {
+			if _, dup := first[name]; !dup {
+				first[name] = f.NameRange
+			}
 			continue
 		}
 		f.Name = name
@@ -72,15 +76,27 @@ func (r *fieldReader) read(e hclsyntax.Expression, depth int) []spec.Field {
 			r.diags.Addf(f.NameRange, codeFieldTwice, "Repeated field", "%q is there already, at %s.", name, at)
 			continue
 		}
-		for other, at := range first {
-			if depth == 0 && r.names == PathNames && (strings.HasPrefix(other, name+".") || strings.HasPrefix(name, other+".")) {
-				r.diags.Addf(f.NameRange, codeFieldTwice, "Repeated field", "%q contradicts %q at %s: one of them is inside of the other.", name, other, at)
-			}
+		if other := r.contradicts(name, out, depth); other != "" {
+			r.diags.Addf(f.NameRange, codeFieldTwice, "Repeated field", "%q contradicts %q at %s: one of them is inside of the other.", name, other, first[other])
+			continue
 		}
 		first[name] = f.NameRange
 		out = append(out, f)
 	}
 	return out
+}
+
+// contradicts gives the path that lies above or below name, or "".
+func (r *fieldReader) contradicts(name string, fields []spec.Field, depth int) string {
+	if depth > 0 || r.names != PathNames {
+		return ""
+	}
+	for _, f := range fields {
+		if strings.HasPrefix(f.Name, name+".") || strings.HasPrefix(name, f.Name+".") {
+			return f.Name
+		}
+	}
+	return ""
 }
 
 func (r *fieldReader) name(e hclsyntax.Expression, depth int) (string, bool) {
@@ -134,31 +150,29 @@ func (r *fieldReader) name(e hclsyntax.Expression, depth int) (string, bool) {
 	return name, true
 }
 
-func (r *fieldReader) value(f *spec.Field, e hclsyntax.Expression, depth int) {
+// value reads the value of a field into f, and tells whether it is one.
+func (r *fieldReader) value(f *spec.Field, e hclsyntax.Expression, depth int) bool {
 	rng := rangeOf(e.Range())
 	switch x := e.(type) {
 	case *hclsyntax.ParenthesesExpr:
-		r.value(f, x.Expression, depth)
-		return
+		return r.value(f, x.Expression, depth)
 	case *hclsyntax.TemplateExpr, *hclsyntax.TemplateWrapExpr:
 		text, diags := TextOf(e, r.src)
 		r.diags.Append(diags...)
 		f.Expr = text
-		return
+		return !diags.HasErrors()
 	case *hclsyntax.ObjectConsExpr:
 		f.IsObject, f.Object = true, r.read(x, depth+1)
-		return
+		return true
 	case *hclsyntax.LiteralValueExpr:
 		if x.Val.IsNull() {
 			r.diags.Addf(rng, codeFieldValue, "Invalid value of a field", "null is written \"nil\", as an expression.")
-			return
+			return false
 		}
-		r.literal(f, x.Val, rng)
-		return
+		return r.literal(f, x.Val, rng)
 	case *hclsyntax.UnaryOpExpr:
 		if lit, ok := x.Val.(*hclsyntax.LiteralValueExpr); ok && x.Op == hclsyntax.OpNegate && lit.Val.Type() == cty.Number && !lit.Val.IsNull() {
-			r.literal(f, lit.Val.Negate(), rng)
-			return
+			return r.literal(f, lit.Val.Negate(), rng)
 		}
 	case *hclsyntax.ScopeTraversalExpr:
 		name := traversalText(x.Traversal, r.src)
@@ -167,28 +181,30 @@ func (r *fieldReader) value(f *spec.Field, e hclsyntax.Expression, depth int) {
 			detail += " Constant text is quoted twice: \"'" + name + "'\"."
 		}
 		r.diags.Addf(rng, codeFieldValue, "Invalid value of a field", "%s", detail)
-		return
+		return false
 	case *hclsyntax.TupleConsExpr:
 		r.diags.Addf(rng, codeFieldValue, "Invalid value of a field", "A list is an expression in quotes: \"[a, b]\".")
-		return
+		return false
 	}
 	r.diags.Addf(rng, codeFieldValue, "Invalid value of a field", "A value is an expression in quotes, a number, a bool, or a nested { }. HCL does not compute it.")
+	return false
 }
 
-func (r *fieldReader) literal(f *spec.Field, v cty.Value, rng diag.Range) {
+func (r *fieldReader) literal(f *spec.Field, v cty.Value, rng diag.Range) bool {
 	if v.Type() == cty.Bool {
 		f.Lit = v.True()
-		return
+		return true
 	}
 	n := v.AsBigFloat()
 	if i, acc := n.Int64(); acc == 0 && n.IsInt() {
 		f.Lit = i
-		return
+		return true
 	}
 	x, _ := n.Float64()
 	if n.IsInt() || x > 1.7976931348623157e308 || x < -1.7976931348623157e308 {
 		r.diags.Addf(rng, codeFieldValue, "Invalid value of a field", "The number does not fit an int (64 bits). In quotes, with a decimal point, it is a float.")
-		return
+		return false
 	}
 	f.Lit = x
+	return true
 }

@@ -62,7 +62,7 @@ func (s *source) explain(e *file.Error) (diag.Range, string) {
 	case strings.HasPrefix(e.Message, "expected at least"):
 		return rng, "Arguments are missing here."
 	case t.Is(lexer.Operator, "#", "."):
-		return rng, "# and .field stand for the element, only inside the second argument of any, all, filter, map and their like. A field of the event is written without a dot."
+		return rng, "# and .field stand for the element, only inside the second argument of any, all, filter, map and their like. A field of the event is written without a dot; comments begin with //."
 	case prev.Is(lexer.Operator, "let") || s.token(i-2).Is(lexer.Operator, "let") && prev.Kind == lexer.Identifier:
 		return rng, "A variable is declared as let name = value; and what uses it."
 	case t.Is(lexer.Operator, "=") && prev.Is(lexer.Operator, "==", "!=") && prev.To == t.From:

@@ -32,6 +32,8 @@ package ir
 // Times: time - time is an int of milliseconds (truncated toward zero), time + int and
 // time - int move by milliseconds, times compare with times only.
 //
+// Zero to a negative power divides by zero; a power that is not a real number is a range error.
+//
 // && and || go from left to right and do not evaluate the right side where the left
 // decides. The predicate of a function holds only when it is true: nil counts
 // as false, and anything but a bool or nil is a type error.

@@ -455,6 +455,9 @@ func arithmetic(op ir.Op, a, b any) (any, *Error) {
 		}
 		r = f / g
 	case ir.Pow:
+		if f == 0 && g < 0 {
+			return nil, failure(ir.CodeDivisionByZero, "division by zero")
+		}
 		r = math.Pow(f, g)
 	}
 	switch {
