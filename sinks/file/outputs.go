@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -52,6 +54,16 @@ func (s *sink) begin(rel string, full int) (*output, error) {
 	}
 	s.outs[rel] = o
 	return o, nil
+}
+
+// outputs gives the open ones, in the order of their paths.
+func (s *sink) outputs() []*output {
+	all := make([]*output, 0, len(s.outs))
+	for _, o := range s.outs {
+		all = append(all, o)
+	}
+	slices.SortFunc(all, func(a, b *output) int { return strings.Compare(a.rel, b.rel) })
+	return all
 }
 
 func (s *sink) rotates() bool {

@@ -172,7 +172,7 @@ func (s *sink) ready() error {
 		}
 	}
 	if s.failed {
-		for _, o := range s.outs {
+		for _, o := range s.outputs() {
 			if o.failed {
 				if err := o.flush(); err != nil {
 					return err
@@ -190,7 +190,7 @@ func (s *sink) retire() error {
 		return nil
 	}
 	now := time.Now()
-	for _, o := range s.outs {
+	for _, o := range s.outputs() {
 		if now.Sub(o.began) >= s.cfg.RotateInterval && o.length() > 0 {
 			if err := s.end(o); err != nil {
 				return err
@@ -326,7 +326,7 @@ func (s *sink) Sync(ctx context.Context) ([]byte, error) {
 // settleAll brings all files and names to disk. A file that somebody renamed or
 // deleted is left, and the next record begins another under its name.
 func (s *sink) settleAll() error {
-	for _, o := range s.outs {
+	for _, o := range s.outputs() {
 		if err := o.sync(); err != nil {
 			s.failed = s.failed || o.failed
 			return err
@@ -355,7 +355,7 @@ func (s *sink) settleAll() error {
 func (s *sink) Flush() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, o := range s.outs {
+	for _, o := range s.outputs() {
 		if err := o.flush(); err != nil {
 			s.failed = s.failed || o.failed
 		}
@@ -387,7 +387,7 @@ func (s *sink) Close(context.Context) error {
 		return nil
 	}
 	var errs []error
-	for _, o := range s.outs {
+	for _, o := range s.outputs() {
 		if !o.temp || s.given || s.ended {
 			errs = append(errs, o.sync())
 		}

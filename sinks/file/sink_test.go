@@ -101,7 +101,11 @@ func crash(s *sink) {
 }
 
 // content unpacks a file.
-func content(t testing.TB, path string) string {
+func content(t interface {
+	Helper()
+	Fatal(...any)
+	Fatalf(string, ...any)
+}, path string) string {
 	t.Helper()
 	text, err := os.ReadFile(path)
 	if err != nil {
