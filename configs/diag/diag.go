@@ -138,18 +138,33 @@ type Code struct {
 }
 
 // Nearest gives the candidate most like given, or "" if none is near enough
-// to be meant: the "did you mean" of every message.
+// to be meant: the "did you mean" of every message. Two neighbours that are
+// swapped count as one slip; short words may have one, longer ones two.
 func Nearest(given string, candidates []string) string {
 	best, bestDistance := "", 3
-	if len(given) < 4 {
+	if len(given) < 5 {
 		bestDistance = 2
 	}
 	for _, c := range candidates {
-		if d := levenshtein.Distance(given, c, nil); d < bestDistance {
+		if d := distance(given, c); d < bestDistance {
 			best, bestDistance = c, d
 		}
 	}
 	return best
+}
+
+func distance(a, b string) int {
+	if len(a) == len(b) {
+		for i := range len(a) - 1 {
+			if a[i] != b[i] {
+				if a[i] == b[i+1] && a[i+1] == b[i] && a[i+2:] == b[i+2:] {
+					return 1
+				}
+				break
+			}
+		}
+	}
+	return levenshtein.Distance(a, b, nil)
 }
 
 // DidYouMean gives ` Did you mean "x"?` or "".
