@@ -53,7 +53,7 @@ func (b *bench) fileSuite(ctx context.Context) ([]Result, []Ratio, error) {
 		return nil, nil, err
 	}
 	baseline := func(name string) contender {
-		out := filepath.Join(b.dir, name+".ndjson")
+		out := filepath.Join(b.dir, "plain.ndjson")
 		return contender{name: name, cmd: func(ctx context.Context) *exec.Cmd {
 			return env(exec.CommandContext(ctx, self, in, out), contenderEnv+"="+name, "GOMAXPROCS=1")
 		}}
@@ -65,7 +65,7 @@ func (b *bench) fileSuite(ctx context.Context) ([]Result, []Ratio, error) {
 			cmd: func(ctx context.Context) *exec.Cmd {
 				return env(exec.CommandContext(ctx, bin, "run", "route.plays", "-from", "file:"+in, "-to", "file:"+out, b.dir), "GOMAXPROCS="+procs)
 			},
-			check: func() error { return sameEvents(filepath.Join(b.dir, jsonExpr+".ndjson"), out) },
+			check: func() error { return sameEvents(filepath.Join(b.dir, "plain.ndjson"), out) },
 		}
 	}
 	contenders := []contender{baseline(splitLines), baseline(jsonExpr), route("keystone, one core", b.keystone, "1"), route("keystone, all cores", b.keystone, "")}
