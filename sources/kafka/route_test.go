@@ -304,13 +304,23 @@ func TestRealBrokerRestart(t *testing.T) {
 		if round == 1 {
 			how = append(how, "--kill")
 		}
+		t0 := time.Now()
 		ctl(how...)
+		t1 := time.Now()
 		r.awaitProblem(o.Brokers[0])
+		t2 := time.Now()
 		ctl("start")
+		t3 := time.Now()
 		keyless(t, o, in, 4, 2000+1000*round, 3000+1000*round)
+		t4 := time.Now()
+		t.Logf("stop %v, noticed %v, start %v, write %v", t1.Sub(t0), t2.Sub(t1), t3.Sub(t2), t4.Sub(t3))
+		verify(t, o, out, 4, 3000+1000*round)
+		t.Logf("caught up after %v", time.Since(t4))
 	}
 	repeats := verify(t, o, out, 4, 4000)
+	t5 := time.Now()
 	r.close()
+	t.Logf("closed in %v", time.Since(t5))
 	gs, err := a.Groups(within(t), "g-"+in)
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
@@ -82,7 +83,9 @@ func (a *Admin) metadata(ctx context.Context, topics []string) (string, map[stri
 	out := make(map[string]client.Topic, len(topics))
 	cluster := ""
 	for part := range slices.Chunk(topics, chunk) {
-		id, found, err := client.Topics(ctx, a.cl, part...)
+		var id string
+		var found map[string]client.Topic
+		err := again(ctx, func() (err error) { id, found, err = client.Topics(ctx, a.cl, part...); return err })
 		if err != nil {
 			return "", nil, a.explain("describe topics", err)
 		}
@@ -113,7 +116,8 @@ func (a *Admin) metadata(ctx context.Context, topics []string) (string, map[stri
 func (a *Admin) configs(ctx context.Context, topics []string) (map[string]map[string]config, error) {
 	out := make(map[string]map[string]config, len(topics))
 	for part := range slices.Chunk(topics, chunk) {
-		rcs, err := a.adm.DescribeTopicConfigs(ctx, part...)
+		var rcs kadm.ResourceConfigs
+		err := again(ctx, func() (err error) { rcs, err = a.adm.DescribeTopicConfigs(ctx, part...); return err })
 		if err != nil {
 			return nil, a.explain("describe the configuration of topics", err)
 		}
@@ -139,6 +143,28 @@ func (a *Admin) configs(ctx context.Context, topics []string) (map[string]map[st
 type config struct {
 	value string
 	own   bool // set on the topic itself
+}
+
+// again asks up to three times where a broker has hung up: requests to several
+// brokers at once are not repeated by the library, and after a broker's
+// restart the first one meets its old connection.
+func again(ctx context.Context, f func() error) error {
+	wait := 50 * time.Millisecond
+	for range 2 {
+		err := f()
+		if err == nil || !kgo.IsRetryableBrokerErr(err) && !kerr.IsRetriable(err) && !errors.Is(err, io.EOF) {
+			return err
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return err
+		case <-t.C:
+		}
+		wait *= 4
+	}
+	return f()
 }
 
 // await asks until ok holds, more and more seldom, and gives up with ctx.

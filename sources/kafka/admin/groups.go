@@ -25,7 +25,8 @@ type Group struct {
 func (a *Admin) Groups(ctx context.Context, groups ...string) (map[string]Group, error) {
 	out := make(map[string]Group, len(groups))
 	for part := range slices.Chunk(groups, chunk) {
-		described, err := a.adm.DescribeGroups(ctx, part...)
+		var described kadm.DescribedGroups
+		err := again(ctx, func() (err error) { described, err = a.adm.DescribeGroups(ctx, part...); return err })
 		if err != nil && len(described) == 0 {
 			return nil, a.explain("describe consumer groups", err)
 		}

@@ -131,11 +131,12 @@ func (a *Admin) ObserveOffsets(ctx context.Context, topics ...string) (clusterID
 		}
 	}
 	for part := range slices.Chunk(there, chunk) {
-		begin, err := a.adm.ListStartOffsets(ctx, part...)
+		var begin, end kadm.ListedOffsets
+		err := again(ctx, func() (err error) { begin, err = a.adm.ListStartOffsets(ctx, part...); return err })
 		if err != nil {
 			return "", nil, a.explain("list the first offsets", err)
 		}
-		end, err := a.adm.ListEndOffsets(ctx, part...)
+		err = again(ctx, func() (err error) { end, err = a.adm.ListEndOffsets(ctx, part...); return err })
 		if err != nil {
 			return "", nil, a.explain("list the last offsets", err)
 		}
