@@ -125,9 +125,6 @@ func (d *differ) present(after *configs.Resource) (Change, bool) {
 	}
 	if !seen || !there(st) {
 		c.Action = Create
-		if st.Health == Missing {
-			c.Reasons = append(c.Reasons, "nothing of it is there")
-		}
 		d.impact(&c, st)
 		return c, true
 	}

@@ -100,7 +100,7 @@ type Loop struct {
 	allow    Allow
 	status   Status
 	outcomes map[addr.Addr]Event // of the goal: the last done or failed of each address
-	settled  chan struct{}       // closed and made anew when settled or goal changes
+	settled  chan struct{}       // closed and made anew at each turn, and when settled or goal changes
 	subs     map[int]func(Event)
 	nextSub  int
 }
@@ -162,6 +162,31 @@ func (l *Loop) Status() Status {
 	s.Failing = maps.Clone(s.Failing)
 	s.Withheld, s.Waiting, s.Busy = slices.Clone(s.Withheld), slices.Clone(s.Waiting), slices.Clone(s.Busy)
 	return s
+}
+
+// Look has the loop look at the world now, and gives what it saw: what a
+// plan compares with.
+func (l *Loop) Look(ctx context.Context) (Observed, error) {
+	l.mu.Lock()
+	turns := l.status.Turns
+	l.mu.Unlock()
+	l.Trigger()
+	for {
+		l.mu.Lock()
+		now, wait, err := l.status.Turns, l.settled, l.status.Err
+		l.mu.Unlock()
+		switch {
+		case now > turns:
+			return l.Status().Observed, nil
+		case err != "":
+			return Observed{}, fmt.Errorf("the world cannot be seen now: %s", err)
+		}
+		select {
+		case <-ctx.Done():
+			return Observed{}, ctx.Err()
+		case <-wait:
+		}
+	}
 }
 
 // Subscribe has f called with every event, in order, from one goroutine at a

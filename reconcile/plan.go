@@ -32,9 +32,9 @@ const (
 type Change struct {
 	Addr      addr.Addr
 	Action    Action
-	MovedFrom addr.Addr // of a renamed address; Action is Move, or Replace where kept state is lost too
-	Before    *configs.Resource
-	After     *configs.Resource
+	MovedFrom addr.Addr         // of a renamed address; Action is Move, or Replace where kept state is lost too
+	Before    *configs.Resource `json:"-"`
+	After     *configs.Resource `json:"-"`
 	Options   []OptionChange
 	Reasons   []string // why, where options do not tell: "topic is missing", "worker failed: …"
 	Impact    Impact

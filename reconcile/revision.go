@@ -3,6 +3,8 @@ package reconcile
 import (
 	"context"
 	"time"
+
+	"keystone/configs/addr"
 )
 
 // Revision is one stored goal: who stored it, when and why, and what it was
@@ -17,6 +19,9 @@ type Revision struct {
 	Why       string
 	Goal      []byte
 	Sources   []SourceFile
+	// Allow is the addresses whose destructive changes were agreed to with this
+	// revision. It is stored, so that a crash does not forget it.
+	Allow []addr.Addr
 }
 
 // SourceFile is a file that a revision was read from: its name, relative to

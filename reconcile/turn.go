@@ -180,7 +180,7 @@ func (l *run) turn(o observation) {
 	}
 	l.monitor.Conclude(&seen)
 	if goal.Config == nil {
-		l.publish(func(s *Status) { s.Turns++; s.Observed, s.Err = seen, "" })
+		l.publish(func(s *Status) { s.Turns++; s.Observed, s.Err = seen, ""; l.notify() })
 		return
 	}
 	Adopt(goal.Config, seen.States)
@@ -214,15 +214,16 @@ func (l *run) turn(o observation) {
 		s.Goal, s.Plan = whole, plan
 		s.Observed = withMissing(seen, goal, now)
 		s.Withheld = withheld
+		l.notify()
 	})
 }
 
 // withMissing adds the addresses of the goal of which nothing is there.
 func withMissing(o Observed, g Goal, now time.Time) Observed {
 	for i := range g.Config.Resources {
-		r := &g.Config.Resources[i]
+		r := g.Config.Resources[i]
 		if _, ok := o.States[r.Addr]; !ok {
-			o.States[r.Addr] = State{Resource: r, Health: Missing, Since: now, Lag: -1}
+			o.States[r.Addr] = State{Health: Missing, Since: now, Lag: -1}
 		}
 	}
 	return o
@@ -442,10 +443,7 @@ func (l *run) trouble(err error, now time.Time) {
 	l.retry = now.Add(l.spec.Backoff.delay(l.failures, l.spec.Rand))
 	l.due = true
 	l.spec.Log.Error("the reconcile loop cannot go on for now", "error", err.Error(), "next", l.retry)
-	l.publish(func(s *Status) { s.Err = err.Error() })
-	l.Loop.mu.Lock()
-	l.notify()
-	l.Loop.mu.Unlock()
+	l.publish(func(s *Status) { s.Err = err.Error(); l.notify() })
 }
 
 // settle publishes how the goal stands.

@@ -19,7 +19,8 @@ var formats = [...]string{
 		who       TEXT NOT NULL,
 		why       TEXT NOT NULL,
 		goal      BLOB,             -- gzip; NULL once it is old
-		sources   TEXT NOT NULL     -- JSON
+		sources   TEXT NOT NULL,    -- JSON
+		allow     TEXT NOT NULL     -- JSON: addresses
 	) STRICT;
 	CREATE INDEX revisions_namespace ON revisions (namespace, serial);
 

@@ -24,7 +24,7 @@ const (
 // maxGoalBytes bounds what a stored goal may unpack to.
 const maxGoalBytes = 1 << 30
 
-const revisionColumns = `serial, namespace, time, who, why, goal, sources`
+const revisionColumns = `serial, namespace, time, who, why, goal, sources, allow`
 
 // Current gives the latest revision of the namespace; Serial 0 if there is none.
 func (s *Store) Current(ctx context.Context) (reconcile.Revision, error) {
@@ -49,7 +49,7 @@ func (s *Store) Revision(ctx context.Context, serial int64) (reconcile.Revision,
 
 // Revisions gives the latest revisions, newest first, without their goals.
 func (s *Store) Revisions(ctx context.Context, limit int) ([]reconcile.Revision, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT serial, namespace, time, who, why, NULL, sources FROM revisions WHERE namespace = ? ORDER BY serial DESC LIMIT ?`, s.namespace, limit)
+	rows, err := s.db.QueryContext(ctx, `SELECT serial, namespace, time, who, why, NULL, sources, allow FROM revisions WHERE namespace = ? ORDER BY serial DESC LIMIT ?`, s.namespace, limit)
 	if err != nil {
 		return nil, s.wrap("list the revisions of", err)
 	}
@@ -84,6 +84,10 @@ func (s *Store) Commit(ctx context.Context, r reconcile.Revision, serial int64) 
 	if err != nil {
 		return r, s.wrap("store a revision in", err)
 	}
+	allow, err := json.Marshal(r.Allow)
+	if err != nil {
+		return r, s.wrap("store a revision in", err)
+	}
 	err = s.write(ctx, func(tx *sql.Tx) error {
 		var current, last int64
 		if err := tx.QueryRow(`SELECT COALESCE(MAX(CASE WHEN namespace = ? THEN serial END), 0), COALESCE(MAX(serial), 0) FROM revisions`, s.namespace).Scan(&current, &last); err != nil {
@@ -93,8 +97,8 @@ func (s *Store) Commit(ctx context.Context, r reconcile.Revision, serial int64) 
 			return &reconcile.StaleError{Planned: serial, Stored: current}
 		}
 		r.Serial = last + 1
-		if _, err := tx.Exec(`INSERT INTO revisions (`+revisionColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-			r.Serial, s.namespace, r.Time.UnixNano(), r.Who, r.Why, goal, string(sources)); err != nil {
+		if _, err := tx.Exec(`INSERT INTO revisions (`+revisionColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+			r.Serial, s.namespace, r.Time.UnixNano(), r.Who, r.Why, goal, string(sources), string(allow)); err != nil {
 			return s.wrap("store a revision in", err)
 		}
 		if _, err := tx.Exec(`UPDATE revisions SET goal = NULL WHERE goal IS NOT NULL AND namespace = ? AND serial NOT IN
@@ -153,8 +157,8 @@ func (s *Store) scanRevision(row scanner) (reconcile.Revision, error) {
 	r := reconcile.Revision{Env: s.env}
 	var ns int64
 	var goal []byte
-	var sources string
-	err := row.Scan(&r.Serial, &r.Namespace, &ns, &r.Who, &r.Why, &goal, &sources)
+	var sources, allow string
+	err := row.Scan(&r.Serial, &r.Namespace, &ns, &r.Who, &r.Why, &goal, &sources, &allow)
 	if err != nil {
 		return r, err
 	}
@@ -164,6 +168,9 @@ func (s *Store) scanRevision(row scanner) (reconcile.Revision, error) {
 	}
 	if err := json.Unmarshal([]byte(sources), &r.Sources); err != nil {
 		return r, fmt.Errorf("the sources of revision %d: %w", r.Serial, err)
+	}
+	if err := json.Unmarshal([]byte(allow), &r.Allow); err != nil {
+		return r, fmt.Errorf("what revision %d allows: %w", r.Serial, err)
 	}
 	return r, nil
 }

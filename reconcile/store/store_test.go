@@ -43,7 +43,8 @@ func TestRevisionsSurviveReopening(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := time.Unix(1700000000, 5).UTC()
-	want := reconcile.Revision{Time: at, Who: "ada", Why: "first", Goal: []byte(`{"resources":[]}`), Sources: []reconcile.SourceFile{{Name: "main.ks.hcl", SHA256: "ab", Bytes: 3}}}
+	want := reconcile.Revision{Time: at, Who: "ada", Why: "first", Goal: []byte(`{"resources":[]}`), Sources: []reconcile.SourceFile{{Name: "main.ks.hcl", SHA256: "ab", Bytes: 3}},
+		Allow: []addr.Addr{addr.New("stream", "s").Instance("a b")}}
 	want, err = s.Commit(t.Context(), want, 0)
 	if err != nil || want.Serial != 1 {
 		t.Fatalf("Commit = %+v, %v", want, err)

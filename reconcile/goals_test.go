@@ -1,0 +1,281 @@
+package reconcile
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"keystone/configs"
+	"keystone/configs/addr"
+	"keystone/configs/diag"
+	"keystone/configs/spec"
+)
+
+// history is Revisions in memory.
+type history struct{ revs []Revision }
+
+func (h *history) Current(context.Context) (Revision, error) {
+	if len(h.revs) == 0 {
+		return Revision{Env: "default", Namespace: "default"}, nil
+	}
+	return h.revs[len(h.revs)-1], nil
+}
+
+func (h *history) Commit(_ context.Context, r Revision, serial int64) (Revision, error) {
+	if int64(len(h.revs)) != serial {
+		return r, &StaleError{serial, int64(len(h.revs))}
+	}
+	r.Serial, r.Namespace = serial+1, "default"
+	h.revs = append(h.revs, r)
+	return r, nil
+}
+
+func (h *history) Audit(context.Context, AuditEntry) error { return nil }
+
+// encodeBlocks and decodeBlocks stand for configs: the options of each resource.
+func encodeBlocks(cfg *configs.Config) ([]byte, error) {
+	m := map[addr.Addr]map[string]string{}
+	for _, r := range cfg.Resources {
+		m[r.Addr] = map[string]string{"": r.Kind}
+		for name, o := range r.Options {
+			m[r.Addr][name] = o.Canonical
+		}
+		for name, a := range r.Body.Attrs {
+			if s, ok := a.Value.(spec.Secret); ok {
+				b, err := json.Marshal(s)
+				if err != nil {
+					return nil, err
+				}
+				m[r.Addr]["secret "+name] = string(b)
+			}
+		}
+	}
+	return json.Marshal(m)
+}
+
+func decodeBlocks(b []byte) (*configs.Config, error) {
+	m := map[addr.Addr]map[string]string{}
+	if err := json.Unmarshal(b, &m); err != nil {
+		return nil, err
+	}
+	x := blocks{res: map[addr.Addr]block{}}
+	for a, opts := range m {
+		kind := opts[""]
+		delete(opts, "")
+		x.res[a] = block{kind, opts}
+	}
+	return x.config(), nil
+}
+
+func newGoals(h *history, l *Loop) *Goals {
+	return NewGoals(GoalsSpec{Revisions: h, Loop: l, Encode: encodeBlocks, Decode: decodeBlocks})
+}
+
+func TestProposals(t *testing.T) {
+	h := &history{}
+	g := newGoals(h, nil)
+	if err := g.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	propose := func(b blocks, serial int64, allow ...addr.Addr) (Revision, error) {
+		return g.Propose(t.Context(), Proposal{Config: b.config(), Who: "ada", Serial: serial, Allow: allow})
+	}
+	r, err := propose(plays(), 0)
+	if err != nil || r.Serial != 1 || r.Who != "ada" || r.Time.IsZero() {
+		t.Fatalf("first: %+v, %v", r, err)
+	}
+	if r, err := propose(plays(), Latest); err != nil || r.Serial != 1 {
+		t.Fatalf("the same again: %+v, %v", r, err)
+	}
+	var stale *StaleError
+	if _, err := propose(plays(), 0); !errors.As(err, &stale) || stale.Stored != 1 {
+		t.Fatalf("stale: %v", err)
+	}
+	b := plays()
+	b.set(must("route.tv"), "filter", `"b"`)
+	if r, err := propose(b, 1); err != nil || r.Serial != 2 {
+		t.Fatalf("an edit: %+v, %v", r, err)
+	}
+	if r, err := propose(b, 2, must("stream.tv")); err != nil || r.Serial != 3 || !slices.Equal(r.Allow, []addr.Addr{must("stream.tv")}) {
+		t.Fatalf("consent to the same goal: %+v, %v", r, err)
+	}
+	if r, err := propose(b, 3, must("stream.tv")); err != nil || r.Serial != 3 {
+		t.Fatalf("the same consent: %+v, %v", r, err)
+	}
+	other := plays().config()
+	other.Settings.Namespace = "ads"
+	var wrong *OtherGoalError
+	if _, err := g.Propose(t.Context(), Proposal{Config: other, Serial: Latest}); !errors.As(err, &wrong) {
+		t.Fatalf("another namespace: %v", err)
+	}
+	if s := g.State(); s.Revision.Serial != 3 || s.Config == nil || s.Message() != "" {
+		t.Errorf("state: %+v", s)
+	}
+}
+
+func TestBrokenEditsStayVisible(t *testing.T) {
+	g := newGoals(&history{}, nil)
+	if err := g.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var ds diag.Diagnostics
+	ds.Warnf(diag.Range{}, "KS3001", "Only a warning", "w")
+	g.Broken(ds, nil)
+	if m := g.State().Message(); m != "" {
+		t.Errorf("a warning is not broken: %q", m)
+	}
+	ds.Addf(diag.Range{File: "a.ks.hcl", Start: diag.Pos{Line: 3, Column: 1}}, "KS1203", "Unknown sink kind", "There is none.")
+	g.Broken(ds, nil)
+	if m := g.State().Message(); m != "nothing runs yet; the files have an error: a.ks.hcl:3:1: Unknown sink kind (KS1203): There is none." {
+		t.Errorf("message %q", m)
+	}
+	if _, err := g.Propose(t.Context(), Proposal{Config: plays().config(), Serial: Latest}); err != nil {
+		t.Fatal(err)
+	}
+	if s := g.State(); len(s.Broken) != 0 || s.Message() != "" {
+		t.Errorf("still broken: %+v", s)
+	}
+	ds.Addf(diag.Range{}, "KS1204", "Another", "x")
+	g.Broken(ds, nil)
+	if m := g.State().Message(); !strings.HasPrefix(m, "what runs is revision 1; the files have 2 errors, the first: a.ks.hcl:3:1") {
+		t.Errorf("message %q", m)
+	}
+	g.Broken(nil, errors.New("there are no *.ks.hcl files"))
+	if m := g.State().Message(); m != "what runs is revision 1; the files cannot be read: there are no *.ks.hcl files" {
+		t.Errorf("message %q", m)
+	}
+}
+
+func TestTheStoredGoalRunsAfterARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, rt, ledger := &history{}, newSimulated(), newMemory()
+		run := startLoop(t, rt, ledger)
+		g := newGoals(h, run.loop)
+		b := plays()
+		if _, err := g.Propose(t.Context(), Proposal{Config: b.config(), Serial: 0}); err != nil {
+			t.Fatal(err)
+		}
+		run.settle(1)
+		delete(b.res, must("route.archive"))
+		delete(b.res, must("route.tv"))
+		delete(b.res, must("stream.tv"))
+		if _, err := g.Propose(t.Context(), Proposal{Config: b.config(), Serial: 1}); err != nil {
+			t.Fatal(err)
+		}
+		if s := run.settle(2); len(s.Withheld) != 1 {
+			t.Fatalf("settled: %+v", s)
+		}
+		if _, err := g.Propose(t.Context(), Proposal{Config: b.config(), Serial: 2, Allow: []addr.Addr{must("stream.tv")}}); err != nil {
+			t.Fatal(err)
+		}
+		run.stop() // before the loop has turned
+		rt.w.crash()
+
+		run = startLoop(t, rt, ledger)
+		defer func() { run.stop() }()
+		if err := newGoals(h, run.loop).Open(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		run.settle(3)
+		run.workers("in")
+		if d := rt.deleted(); !slices.Equal(d, []string{"tv"}) {
+			t.Errorf("deleted %v: what was agreed to before the crash is done after it", d)
+		}
+		o, err := run.loop.Look(t.Context())
+		if err != nil || len(o.States) != len(b.res) {
+			t.Errorf("Look = %d states, %v", len(o.States), err)
+		}
+	})
+}
+
+func TestGoalsHoldNoSecrets(t *testing.T) {
+	h := &history{}
+	g := newGoals(h, nil)
+	cfg := plays().config()
+	for i := range cfg.Resources {
+		cfg.Resources[i].Body.Attrs["password"] = spec.Attr{Value: spec.Secret{Parts: []spec.SecretPart{{Literal: "hunter2"}}}}
+		cfg.Resources[i].Body.Attrs["key"] = spec.Attr{Value: spec.Secret{Parts: []spec.SecretPart{{Literal: "ApiKey "}, {Env: "K"}}}}
+	}
+	if _, err := g.Propose(t.Context(), Proposal{Config: cfg, Serial: 0}); err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(h.revs[0].Goal, []byte("hunter2")) || !bytes.Contains(h.revs[0].Goal, []byte("ApiKey ")) {
+		t.Errorf("stored: %s", h.revs[0].Goal)
+	}
+	if s, _ := cfg.Resources[0].Body.Attrs["password"].Value.(spec.Secret); s.Parts[0].Literal != "hunter2" {
+		t.Error("what runs lost its secret")
+	}
+}
+
+func TestSavedPlans(t *testing.T) {
+	b := plays()
+	o := AsApplied(b.config(), time.Unix(1, 0))
+	b.set(must("stream.tv"), "partitions", "1")
+	b.set(must("route.in"), "filter", `"b"`)
+	delete(b.res, must("sink.search"))
+	b.set(must("route.archive"), "to", "stream.plays")
+	g := goalOf(b)
+	g.Serial = 7
+	goal, err := encodeBlocks(g.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	saved := SavedPlan{Goal: goal, Sources: []SourceFile{{Name: "a.ks.hcl", SHA256: "x", Bytes: 1}}, Plan: Diff(g, o, time.Unix(2, 0).UTC())}
+	text, err := saved.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := DecodePlan(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := decodeBlocks(got.Goal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := got.Attach(cfg)
+	if describe(p) != describe(saved.Plan) || !p.Made.Equal(saved.Plan.Made) || len(p.Changes) < 4 {
+		t.Errorf("read:\n%s\nwritten:\n%s", describe(p), describe(saved.Plan))
+	}
+	for i, c := range p.Changes {
+		if (c.After == nil) != (saved.Plan.Changes[i].After == nil) {
+			t.Errorf("%s: After = %v", c.Addr, c.After)
+		}
+	}
+	q := got.Proposal(cfg, "ada", "why")
+	if q.Serial != 7 || !slices.Equal(q.Allow, []addr.Addr{must("stream.tv"), must("route.archive")}) {
+		t.Errorf("proposal: serial %d, allows %v", q.Serial, q.Allow)
+	}
+
+	current := Revision{Serial: 7, Env: "default", Namespace: "default"}
+	if err := got.Check(current); err != nil {
+		t.Error(err)
+	}
+	var stale *StaleError
+	var other *OtherGoalError
+	if err := got.Check(Revision{Serial: 8, Env: "default", Namespace: "default"}); !errors.As(err, &stale) {
+		t.Errorf("another revision: %v", err)
+	}
+	if err := got.Check(Revision{Serial: 7, Env: "prod", Namespace: "default"}); !errors.As(err, &other) {
+		t.Errorf("another environment: %v", err)
+	}
+	if err := got.Check(Revision{Serial: 7, Env: "default", Namespace: "ads"}); !errors.As(err, &other) {
+		t.Errorf("another namespace: %v", err)
+	}
+
+	for name, bad := range map[string][]byte{
+		"nothing": nil, "text": []byte("route {}"), "other JSON": []byte(`{"a":1}`), "cut off": text[:len(text)/2],
+		"edited":  bytes.Replace(text, []byte("stream.tv"), []byte("stream.xx"), 1),
+		"a later": bytes.Replace(text, []byte(`"format":1`), []byte(`"format":2`), 1),
+	} {
+		if _, err := DecodePlan(bad); err == nil {
+			t.Errorf("%s was read as a plan", name)
+		}
+	}
+}
