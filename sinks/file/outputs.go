@@ -108,7 +108,7 @@ func (s *sink) number(o *output, full int) error {
 	return nil
 }
 
-// open opens the file of an output, and notes it in the journal before it is touched.
+// open opens the file of an output.
 func (s *sink) open(o *output) error {
 	name, flags := o.name, os.O_RDWR|os.O_CREATE
 	if s.device {
@@ -116,15 +116,6 @@ func (s *sink) open(o *output) error {
 	}
 	if o.temp {
 		name = unfinished(o.name)
-	}
-	if s.journal != nil {
-		length := int64(0)
-		if fi, err := s.root.Stat(name); err == nil {
-			length = fi.Size()
-		}
-		if err := s.journal.touch(name, length); err != nil {
-			return err
-		}
 	}
 	f, err := s.root.OpenFile(name, flags, 0o666)
 	if err != nil {
@@ -141,7 +132,9 @@ func (s *sink) open(o *output) error {
 	return nil
 }
 
-// claim takes the file for this sink, and finds where writing goes on.
+// claim takes the file for this sink, finds where writing goes on, and notes that
+// in the journal before anything is written. Not before it is ours: the
+// note would make us cut what its owner adds.
 func (s *sink) claim(o *output, name string) error {
 	if err := lock(o.f, path.Join(s.root.Name(), name)); err != nil {
 		return err
@@ -157,6 +150,9 @@ func (s *sink) claim(o *output, name string) error {
 		return err
 	}
 	o.size = fi.Size()
+	if s.journal != nil {
+		return s.journal.touch(name, o.size)
+	}
 	return nil
 }
 
