@@ -16,6 +16,8 @@ import (
 // file() and sensitive variables stay references, in templates too. It
 // returns nil for null.
 func (l *loader) secret(expr hclsyntax.Expression, in *instance) spec.Value {
+	from := len(l.diags)
+	defer func() { l.diags.Hide(from) }()
 	r := secretReader{l: l, in: in}
 	ok := r.read(expr, 0)
 	if !ok {

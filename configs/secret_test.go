@@ -90,3 +90,28 @@ func TestSecrets(t *testing.T) {
 func passwordOf(c *configs.Config, sink string) spec.Secret {
 	return c.Sinks[addr.New("sink", sink)].Config.(*testSink).Password
 }
+
+// TestHiddenSource holds that no message asks for a line of source in which a
+// secret may stand.
+func TestHiddenSource(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"main.ks.hcl": "variable \"pin\" {\n  type      = number\n  sensitive = true\n  default   = \"hunter2\"\n}\n" +
+			"sink \"stdout\" \"a\" {\n  password = \"hunter2\"\n}\n" +
+			"sink \"stdout\" \"b\" {\n  password = join(\"\", [\"hunter2\", env(\"X\")])\n}\n",
+		"keystone.ksvars": "other = \"hunter2\"\nbroken = \"hunter2\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, diags := configs.Load(configs.LoadOptions{Dir: dir, Catalog: testCatalog()})
+	if len(diags) < 4 {
+		t.Errorf("only %v", diags)
+	}
+	for _, d := range diags {
+		if !d.Hidden || strings.Contains(d.Error(), "hunter2") {
+			t.Errorf("shown: %v", d)
+		}
+	}
+}

@@ -170,7 +170,10 @@ func (l *loader) readVarFiles() {
 	}
 }
 
+// giveFile gives the values of a file. Its text is never shown: which of its
+// lines hold secrets is not known where it does not parse.
 func (l *loader) giveFile(f *file, diags diag.Diagnostics) {
+	defer l.hideFrom(len(l.diags))
 	l.diags.Append(diags...)
 	if f == nil || f.body == nil {
 		return
@@ -191,6 +194,9 @@ func (l *loader) giveFile(f *file, diags diag.Diagnostics) {
 
 // convert brings the given value to the declared type.
 func (l *loader) convert(v *variable) {
+	if v.sensitive {
+		defer l.hideFrom(len(l.diags))
+	}
 	rng := v.from
 	if !v.set {
 		v.value = cty.UnknownVal(v.typ)
@@ -220,6 +226,8 @@ func (l *loader) convert(v *variable) {
 	v.value = converted
 }
 
+func (l *loader) hideFrom(from int) { l.diags.Hide(from) }
+
 func ctyError(err error) string {
 	if pe, ok := err.(cty.PathError); ok && len(pe.Path) > 0 {
 		return pathText(pe.Path) + ": " + err.Error()
@@ -246,6 +254,9 @@ func pathText(p cty.Path) string {
 
 // validate evaluates the variable's own conditions.
 func (l *loader) validate(v *variable) {
+	if v.sensitive {
+		defer l.hideFrom(len(l.diags))
+	}
 	for _, b := range v.block.body.Blocks {
 		if b.Type != "validation" {
 			continue

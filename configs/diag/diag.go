@@ -60,6 +60,7 @@ type Diagnostic struct {
 	Detail   string
 	Range    Range
 	Address  string // of the block instance, when there is one
+	Hidden   bool   // the source at Range may hold a secret: show the place, never the text
 }
 
 // Error gives the diagnostic on one line, for logs and tests.
@@ -92,6 +93,14 @@ func (ds *Diagnostics) Warnf(rng Range, code, summary, detail string, args ...an
 
 // Append adds the problems of others.
 func (ds *Diagnostics) Append(others ...Diagnostic) { *ds = append(*ds, others...) }
+
+// Hide marks the problems from index from on as being about text that may
+// hold a secret.
+func (ds Diagnostics) Hide(from int) {
+	for i := from; i < len(ds); i++ {
+		ds[i].Hidden = true
+	}
+}
 
 // HasErrors tells whether at least one is an error.
 func (ds Diagnostics) HasErrors() bool {

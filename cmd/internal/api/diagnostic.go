@@ -38,7 +38,9 @@ func NewDiagnostics(ds diag.Diagnostics, files map[string][]byte) []Diagnostic {
 		if !d.Range.IsZero() {
 			rng := d.Range
 			s.Range = &rng
-			s.Snippet = newSnippet(rng, files[rng.File])
+			if !d.Hidden {
+				s.Snippet = newSnippet(rng, files[rng.File])
+			}
 		}
 		out = append(out, s)
 	}
