@@ -48,7 +48,7 @@ func (c *compiler) call(n *ir.Node) valF {
 		args[i] = c.argument(k)
 	}
 	nilGivesNil := n.Func.Nil == ir.NilGivesNil
-	return func(m *machine) value {
+	f := func(m *machine) value {
 		base := len(m.args)
 		sawNil := false
 		for _, f := range args {
@@ -67,6 +67,22 @@ func (c *compiler) call(n *ir.Node) valF {
 		m.args = m.args[:base]
 		return v
 	}
+	return folded(n, f)
+}
+
+// folded evaluates a call of which everything is constant now. An error is
+// left for the records that meet it.
+func folded(n *ir.Node, f valF) valF {
+	for _, k := range n.Kids {
+		if k.Op != ir.Const {
+			return f
+		}
+	}
+	v := f(&machine{})
+	if v.k == kErr {
+		return f
+	}
+	return func(*machine) value { return v }
 }
 
 // argument compiles an argument. A list of a declared type whose elements are

@@ -12,6 +12,24 @@ type body struct {
 	val   valF
 	cond  condF
 	frame int
+	st    *site
+}
+
+// maxSteps bounds the elements that the evaluations of one record go over and
+// make, maxMade the bytes of text: nested predicates over long lists would
+// otherwise run for hours.
+const (
+	maxSteps = 4 << 20
+	maxMade  = 64 << 20
+)
+
+// step counts one element.
+func (m *machine) step(st *site) bool {
+	if m.steps++; m.steps > maxSteps || len(m.buf) > maxMade {
+		m.fail(st, ir.CodeLimit, "The expression goes over more than "+strconv.Itoa(maxSteps)+" elements, or makes more than "+strconv.Itoa(maxMade)+" bytes of text, for one record.")
+		return false
+	}
+	return true
 }
 
 // overElements compiles a call of a function that goes through a list.
@@ -20,7 +38,7 @@ func (c *compiler) overElements(n *ir.Node) valF {
 	list := c.val(n.Kids[0])
 	var b *body
 	if len(n.Kids) > at && n.Kids[at] != nil {
-		b = &body{frame: c.frames}
+		b = &body{frame: c.frames, st: st}
 		c.frames++
 		c.st.frames = max(c.st.frames, c.frames)
 		b.val, b.cond = c.val(n.Kids[at]), c.cond(n.Kids[at])
@@ -53,6 +71,9 @@ func (c *compiler) overElements(n *ir.Node) valF {
 
 // each evaluates the body as a value for one element.
 func (b *body) each(m *machine, l []value, i int) value {
+	if !m.step(b.st) {
+		return value{k: kErr}
+	}
 	f := &m.frames[b.frame]
 	f.elem, f.index = l[i], int64(i)
 	return b.val(m)
@@ -60,6 +81,9 @@ func (b *body) each(m *machine, l []value, i int) value {
 
 // holds evaluates the body as a predicate for one element: nil counts as false.
 func (b *body) holds(m *machine, l []value, i int) tri {
+	if !m.step(b.st) {
+		return triErr
+	}
 	f := &m.frames[b.frame]
 	f.elem, f.index = l[i], int64(i)
 	if t := b.cond(m); t != triNil {
@@ -212,48 +236,70 @@ func (b *body) find(m *machine, l []value, fromEnd, index bool) value {
 // groups makes an object of lists. Elements of a group are counted first, so
 // that each list is made at its size.
 func (b *body) groups(m *machine, l []value, st *site) value {
-	names := m.room(len(l))
-	index := make(map[string]int, len(l))
-	var counts []int
+	names := m.room(len(l)) // of each element; n is its group
+	out := m.room(2 * len(l))
+	var index map[string]int
 	for i := range l {
-		v := b.each(m, l, i)
-		switch v.k {
-		case kErr:
-			return v
-		case kString:
-			v = stringValue(m.text(v))
-		case kInt, kBool:
-			at := len(m.buf)
-			if v.k == kInt {
-				m.buf = appendInt(m.buf, v.n)
-			} else {
-				m.buf = strconv.AppendBool(m.buf, v.n == 1)
+		name := m.groupName(b.each(m, l, i), st)
+		if name.k == kErr {
+			return name
+		}
+		at := -1
+		if index == nil {
+			for g := 0; g < len(out); g += 2 {
+				if string(out[g].s) == string(name.s) {
+					at = g
+					break
+				}
 			}
-			v = stringValue(m.keep(at))
-		default:
-			return m.wrongType(st, v, "a string, an int or a bool")
+		} else if g, ok := index[string(name.s)]; ok {
+			at = g
 		}
-		g, ok := index[string(v.s)]
-		if !ok {
-			g = len(counts)
-			index[string(v.s)] = g
-			counts = append(counts, 0)
+		if at < 0 {
+			at = len(out)
+			out = append(out, name, value{k: kList})
+			if index == nil && at > 2*fewGroups {
+				index = make(map[string]int, len(l))
+				for g := 0; g < at; g += 2 {
+					index[string(out[g].s)] = g
+				}
+			}
+			if index != nil {
+				index[string(name.s)] = at
+			}
 		}
-		counts[g]++
-		v.n = int64(g)
-		names = append(names, v)
+		out[at+1].n++
+		name.n = int64(at)
+		names = append(names, name)
 	}
-	out := m.room(2 * len(counts))[:2*len(counts)]
-	clear(out)
-	for i, name := range names {
-		list := &out[2*name.n+1]
-		if list.k == kNil {
-			out[2*name.n] = stringValue(name.s)
-			*list = listValue(m.room(counts[name.n]))
+	for i := range names {
+		list := &out[names[i].n+1]
+		if list.l == nil {
+			list.l, list.n = m.room(int(list.n)), 0
 		}
 		list.l = append(list.l, l[i])
 	}
 	return value{k: kObject, l: out}
+}
+
+const fewGroups = 32 // up to so many are searched in a row
+
+// groupName gives what stands for a group: a string, or an int or bool as text.
+func (m *machine) groupName(v value, st *site) value {
+	at := len(m.buf)
+	switch v.k {
+	case kErr:
+		return v
+	case kString:
+		return stringValue(m.text(v))
+	case kInt:
+		m.buf = appendInt(m.buf, v.n)
+	case kBool:
+		m.buf = strconv.AppendBool(m.buf, v.n == 1)
+	default:
+		return m.wrongType(st, v, "a string, an int or a bool")
+	}
+	return stringValue(m.keep(at))
 }
 
 // reduce compiles reduce, whose third argument is the first #acc.
@@ -317,7 +363,8 @@ func (m *machine) sortBy(l []value, b *body, desc bool, st *site) value {
 // sorted orders vals by keys, stable, nil last. Keys are all numbers, all
 // strings, all times or all bools.
 func (m *machine) sorted(keys, vals []value, desc bool, st *site) value {
-	pairs := make([]keyed, len(keys))
+	pairs := slices.Grow(m.pairs[:0], len(keys))[:len(keys)]
+	m.pairs = pairs
 	first := value{}
 	for i, k := range keys {
 		switch {

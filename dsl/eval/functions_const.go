@@ -1,6 +1,7 @@
 package eval
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/md5"
 	"crypto/sha1"
@@ -96,9 +97,29 @@ func hashed(c *compiler, name string) impl {
 	}
 }
 
+// keyedState is an HMAC that is used again while the key stays the same.
+type keyedState struct {
+	key []byte
+	sum hash.Hash
+}
+
+// keyed gives the HMAC of a call for a key.
+func (m *machine) keyed(st *site, h func() hash.Hash, key []byte) hash.Hash {
+	k := m.hashes[st]
+	if k == nil || !bytes.Equal(k.key, key) {
+		k = &keyedState{key: bytes.Clone(key), sum: hmac.New(h, key)}
+		if m.hashes == nil {
+			m.hashes = map[*site]*keyedState{}
+		}
+		m.hashes[st] = k
+	}
+	k.sum.Reset()
+	return k.sum
+}
+
 func keyedHash(c *compiler, name string) impl {
-	make := algorithm(name)
-	if make == nil {
+	h := algorithm(name)
+	if h == nil {
 		c.refuse("there is no hash %q", name)
 	}
 	return func(m *machine, st *site, a []value) value {
@@ -110,9 +131,9 @@ func keyedHash(c *compiler, name string) impl {
 		if !ok {
 			return value{k: kErr}
 		}
-		h := hmac.New(make, key)
-		h.Write(s)
-		m.scratch = h.Sum(m.scratch[:0])
+		k := m.keyed(st, h, key)
+		k.Write(s)
+		m.scratch = k.Sum(m.scratch[:0])
 		at := len(m.buf)
 		m.buf = appendHex(m.buf, m.scratch)
 		return stringValue(m.keep(at))

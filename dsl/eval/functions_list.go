@@ -135,7 +135,9 @@ func concat(m *machine, st *site, a, _ []value) value {
 func (m *machine) countFlat(l []value) (n int) {
 	for i := range l {
 		if l[i].k == kList {
-			l[i] = listValue(m.elements(l[i]))
+			if l[i].s != nil { // never in a constant, which others read
+				l[i] = listValue(m.elements(l[i]))
+			}
 			n += m.countFlat(l[i].l)
 		} else {
 			n++

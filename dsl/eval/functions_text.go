@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"unicode"
 	"unicode/utf8"
+	"unsafe"
 
 	"keystone/dsl/ir"
 	"keystone/pipeline/json"
@@ -18,9 +19,13 @@ func textFunction(name string) impl {
 	case "len":
 		return length
 	case "upper":
-		return ofText(mapped(asciiUpper, unicode.ToUpper))
+		return ofText(func(m *machine, _ *site, s []byte, _ []value) value {
+			return mapped(m, s, asciiUpper, unicode.ToUpper)
+		})
 	case "lower":
-		return ofText(mapped(asciiLower, unicode.ToLower))
+		return ofText(func(m *machine, _ *site, s []byte, _ []value) value {
+			return mapped(m, s, asciiLower, unicode.ToLower)
+		})
 	case "trim":
 		return ofText(func(m *machine, st *site, s []byte, a []value) value {
 			if len(a) == 1 {
@@ -149,21 +154,19 @@ func asciiLower(c byte) byte {
 }
 
 // mapped replaces every letter, ASCII ones by a function of their own.
-func mapped(ascii func(byte) byte, other func(rune) rune) func(*machine, *site, []byte, []value) value {
-	return func(m *machine, _ *site, s []byte, _ []value) value {
-		at := len(m.buf)
-		for i := 0; i < len(s); {
-			if s[i] < utf8.RuneSelf {
-				m.buf = append(m.buf, ascii(s[i]))
-				i++
-				continue
-			}
-			r, n := utf8.DecodeRune(s[i:])
-			m.buf = utf8.AppendRune(m.buf, other(r))
-			i += n
+func mapped(m *machine, s []byte, ascii func(byte) byte, other func(rune) rune) value {
+	at := len(m.buf)
+	for i := 0; i < len(s); {
+		if s[i] < utf8.RuneSelf {
+			m.buf = append(m.buf, ascii(s[i]))
+			i++
+			continue
 		}
-		return stringValue(m.keep(at))
+		r, n := utf8.DecodeRune(s[i:])
+		m.buf = utf8.AppendRune(m.buf, other(r))
+		i += n
 	}
+	return stringValue(m.keep(at))
 }
 
 // trim cuts code points that are in cut from both ends.
@@ -298,16 +301,16 @@ func mask(m *machine, st *site, s []byte, a []value) value {
 }
 
 func ipPrefix(m *machine, st *site, s []byte, a []value) value {
-	bits, bits6 := a[1], intValue(64)
-	if len(a) > 2 {
-		bits6 = a[2]
-	}
-	for _, v := range []value{bits, bits6} {
+	for _, v := range a[1:] {
 		if v.k != kInt {
 			return m.wrongType(st, v, "an int")
 		}
 	}
-	ip, err := netip.ParseAddr(string(s))
+	bits, bits6 := a[1], intValue(64)
+	if len(a) > 2 {
+		bits6 = a[2]
+	}
+	ip, err := netip.ParseAddr(borrow(s))
 	if err != nil || ip.Zone() != "" {
 		return m.fail(st, ir.CodeConversion, "The text is not an IP address.")
 	}
@@ -329,6 +332,9 @@ func ipPrefix(m *machine, st *site, s []byte, a []value) value {
 }
 
 func urlHost(m *machine, st *site, s []byte, _ []value) value {
+	if host := plainHost(s); host != nil {
+		return mapped(m, host, asciiLower, unicode.ToLower)
+	}
 	u, err := url.Parse(string(s))
 	if err != nil {
 		return m.fail(st, ir.CodeConversion, "The text is not a URL.")
@@ -337,7 +343,43 @@ func urlHost(m *machine, st *site, s []byte, _ []value) value {
 	if host == "" {
 		return value{}
 	}
-	return mapped(asciiLower, unicode.ToLower)(m, st, []byte(host), nil)
+	return mapped(m, []byte(host), asciiLower, unicode.ToLower)
 }
+
+// plainHost gives the host of the usual form, scheme://host[:port][/rest] in
+// ASCII without escapes, or nil where package url must look.
+func plainHost(s []byte) []byte {
+	i := bytes.Index(s, []byte("://"))
+	if i < 1 || s[0]|0x20-'a' >= 26 {
+		return nil
+	}
+	for _, c := range s[:i] {
+		if c|0x20-'a' >= 26 {
+			return nil
+		}
+	}
+	for _, c := range s {
+		if c <= ' ' || c >= 0x7f || c == '%' {
+			return nil
+		}
+	}
+	rest := s[i+3:]
+	end := 0
+	for end < len(rest) && (rest[end]|0x20-'a' < 26 || rest[end]-'0' < 10 || rest[end] == '.' || rest[end] == '-') {
+		end++
+	}
+	host, rest := rest[:end], rest[end:]
+	if len(rest) > 0 && rest[0] == ':' {
+		for rest = rest[1:]; len(rest) > 0 && rest[0]-'0' < 10; rest = rest[1:] {
+		}
+	}
+	if len(host) == 0 || len(rest) > 0 && rest[0] != '/' && rest[0] != '?' && rest[0] != '#' {
+		return nil
+	}
+	return host
+}
+
+// borrow gives bytes as a string that must not outlive the call it is given to.
+func borrow(s []byte) string { return unsafe.String(unsafe.SliceData(s), len(s)) }
 
 func appendHex(dst, sum []byte) []byte { return hex.AppendEncode(dst, sum) }

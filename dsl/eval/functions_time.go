@@ -3,6 +3,7 @@ package eval
 import (
 	"math"
 	"math/big"
+	"math/bits"
 	"time"
 
 	"keystone/dsl/ir"
@@ -16,7 +17,7 @@ func timeFunction(name string) impl {
 		if a[0].k != kString {
 			return m.wrongType(st, a[0], "a string")
 		}
-		d, err := ir.ParseDuration(string(m.text(a[0])))
+		d, err := ir.ParseDuration(borrow(m.text(a[0])))
 		if err != nil {
 			return m.fail(st, ir.CodeConversion, "The text is not a length of time such as 90s, 1h30m or 7d.")
 		}
@@ -90,11 +91,35 @@ func (m *machine) timeOfFloat(f float64, unit int64, st *site) value {
 		sec, rest := floorDiv(int64(f), unit)
 		return m.dated(sec, int32(rest*(1e9/unit)), st)
 	}
-	r := new(big.Rat).SetFloat64(f)
-	r.Mul(r, big.NewRat(1e9, unit))
-	ns := new(big.Int).Div(r.Num(), r.Denom())
-	sec, rest := new(big.Int).DivMod(ns, big.NewInt(1e9), new(big.Int))
-	return m.dated(sec.Int64(), int32(rest.Int64()), st)
+	// f is whole·2^(exp-53): nanoseconds are whole·(1e9/unit), shifted.
+	fraction, exp := math.Frexp(math.Abs(f))
+	hi, lo := bits.Mul64(uint64(fraction*(1<<53)), uint64(1e9/unit))
+	hi, lo, rest := shiftRight(hi, lo, 53-exp)
+	sec, ns := bits.Div64(hi, lo, 1e9)
+	if f >= 0 {
+		return m.dated(int64(sec), int32(ns), st)
+	}
+	if rest {
+		ns++
+	}
+	if ns > 0 {
+		sec++
+		ns = 1e9 - ns
+	}
+	return m.dated(-int64(sec), int32(ns), st)
+}
+
+// shiftRight shifts 128 bits, to the left below 0, and tells whether ones were lost.
+func shiftRight(hi, lo uint64, n int) (h, l uint64, lost bool) {
+	switch {
+	case n < 0:
+		return hi<<-n | lo>>(64+n), lo << -n, false
+	case n >= 128:
+		return 0, 0, hi|lo != 0
+	case n >= 64:
+		return 0, hi >> (n - 64), lo != 0 || hi<<(128-n) != 0
+	}
+	return hi >> n, lo>>n | hi<<(64-n), lo<<(64-n) != 0
 }
 
 // truncation gives truncate_time with its unit.

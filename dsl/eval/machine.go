@@ -39,12 +39,12 @@ type machine struct {
 	buf     []byte    // text made for this record
 	scratch []byte    // text under way
 	nums    []float64 // numbers under way
-	vals    []value   // elements made for this record
+	pairs   []keyed   // what is being sorted
+	hashes  map[*site]*keyedState
+	steps   int     // elements gone over for this record
+	vals    []value // elements made for this record
 
-	err      Error
-	expr     *ir.Expr // whose site err is at
-	span     ir.Span
-	failures int
+	err Error
 }
 
 // frame is one predicate under way.
@@ -72,9 +72,13 @@ func (m *machine) begin() {
 	if cap(m.scratch) > keepText {
 		m.scratch = nil
 	}
+	if cap(m.nums)+cap(m.pairs) > keepValues {
+		m.nums, m.pairs = nil, nil
+	}
 	if cap(m.vals) > keepValues {
 		m.vals = nil
 	}
+	m.steps = 0
 	m.buf, m.vals, m.args = m.buf[:0], m.vals[:0], m.args[:0]
 }
 
@@ -117,6 +121,7 @@ func (m *machine) keep(at int) []byte { return m.buf[at:len(m.buf):len(m.buf)] }
 
 // room gives memory for up to n values: an empty slice to append to.
 func (m *machine) room(n int) []value {
+	m.steps += n
 	if len(m.vals)+n > cap(m.vals) {
 		m.vals = make([]value, 0, max(2*cap(m.vals), n, 64))
 	}

@@ -290,10 +290,32 @@ func shortFloat(raw []byte) (float64, bool) {
 }
 
 func longNumber(raw []byte) (Num, bool) {
-	s := unsafe.String(unsafe.SliceData(raw), len(raw)) // strconv does not keep it
-	if v, err := strconv.ParseInt(s, 10, 64); err == nil {
+	if v, ok := longInt(raw); ok {
 		return Num{Int: v}, true
 	}
+	s := unsafe.String(unsafe.SliceData(raw), len(raw)) // strconv does not keep it
 	f, err := strconv.ParseFloat(s, 64)
 	return Num{Float: f, IsFloat: true}, err == nil
+}
+
+// longInt reads 19 digits, as far as they fit.
+func longInt(raw []byte) (int64, bool) {
+	digits := raw
+	if raw[0] == '-' {
+		digits = raw[1:]
+	}
+	if len(digits) != 19 {
+		return 0, false
+	}
+	v := uint64(0)
+	for _, c := range digits {
+		if !isDigit(c) {
+			return 0, false
+		}
+		v = v*10 + uint64(c-'0')
+	}
+	if raw[0] == '-' {
+		return -int64(v), v <= 1<<63
+	}
+	return int64(v), v < 1<<63
 }
