@@ -25,25 +25,30 @@ func (l *loader) addConsts(opts spec.Options, body *spec.Body, in *instance) {
 			if !ok {
 				continue
 			}
-			if v.ContainsMarked() {
-				l.diags.Addf(text.rng, codeSensitive, "Sensitive value in an expression", "The expression uses %s, which is sensitive. Expressions are stored and shown with their constants; only options that are declared secret can hold it.", name)
-				continue
-			}
-			x, err := fromCty(v)
-			if err != nil {
-				l.diags.Addf(text.rng, codeEvaluate, "Constant without a value", "The expression uses %s: %v.", name, err)
-				continue
-			}
-			if _, isRef := x.(spec.Ref); isRef {
-				l.diags.Addf(text.rng, codeEvaluate, "Constant without a value", "The expression uses %s, which is a reference to a block and no value.", name)
-				continue
-			}
 			if body.Consts == nil {
 				body.Consts = map[string]any{}
 			}
-			body.Consts[name] = spec.Plain(x)
+			body.Consts[name] = l.plainConst(name, v, text.rng)
 		}
 	}
+}
+
+// plainConst gives a constant as plain Go values; nil where it was reported.
+func (l *loader) plainConst(name string, v cty.Value, rng diag.Range) any {
+	if v.ContainsMarked() {
+		l.diags.Addf(rng, codeSensitive, "Sensitive value in an expression", "The expression uses %s, which is sensitive. Expressions are stored and shown with their constants; only options that are declared secret can hold it.", name)
+		return nil
+	}
+	x, err := fromCty(v)
+	if err != nil {
+		l.diags.Addf(rng, codeEvaluate, "Constant without a value", "The expression uses %s: %v.", name, err)
+		return nil
+	}
+	if _, isRef := x.(spec.Ref); isRef {
+		l.diags.Addf(rng, codeEvaluate, "Constant without a value", "The expression uses %s, which is a reference to a block and no value.", name)
+		return nil
+	}
+	return spec.Plain(x)
 }
 
 func (l *loader) constOf(name string, in *instance) (cty.Value, bool) {

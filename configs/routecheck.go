@@ -6,9 +6,11 @@ import (
 	"slices"
 	"time"
 
+	"keystone/configs/addr"
 	"keystone/configs/diag"
 	"keystone/configs/spec"
 	"keystone/dsl"
+	"keystone/dsl/types"
 )
 
 // check reports what the declarations of a route cannot express.
@@ -138,4 +140,38 @@ func derivedOf(opts spec.Options, prefix string) []dsl.Derived {
 		}
 	}
 	return slices.Clip(out)
+}
+
+// checkUnused checks the expressions that no route has looked at: of sinks
+// and of streams that nothing writes.
+func (d *decoder) checkUnused() {
+	used := map[addr.Addr]bool{}
+	for _, r := range d.c.Routes {
+		used[r.To.Addr] = r.Checked != nil || used[r.To.Addr]
+	}
+	for _, a := range sorted(d.c.Sinks) {
+		if used[a] || d.broken[a] {
+			continue
+		}
+		d.scope(a, d.header(a), func(diags *diag.Diagnostics) {
+			env := dsl.Env{Event: types.AnyType, Consts: d.bodies[a].Consts}
+			for _, x := range derivedOf(d.c.Sinks[a].Config.Options(), "") {
+				var more diag.Diagnostics
+				if x.Pattern {
+					_, more = dsl.PatternOf(x.Text, env)
+				} else {
+					_, more = dsl.CheckExpr(x.Text, env)
+				}
+				diags.Append(more...)
+			}
+		})
+	}
+	for _, a := range sorted(d.c.Streams) {
+		if s := d.c.Streams[a]; !used[a] && s.Key.S != "" && !d.broken[a] {
+			d.scope(a, d.header(a), func(diags *diag.Diagnostics) {
+				_, more := dsl.CheckExpr(s.Key, dsl.Env{Event: s.Schema, Consts: d.bodies[a].Consts})
+				diags.Append(more...)
+			})
+		}
+	}
 }
