@@ -21,8 +21,8 @@ func (l *loader) addConsts(opts spec.Options, body *spec.Body, in *instance) {
 			if _, ok := body.Consts[name]; ok {
 				continue
 			}
-			v, ok := l.constOf(name, in)
-			if !ok {
+			v, declared := l.constOf(name, in)
+			if !declared {
 				continue
 			}
 			if body.Consts == nil {
@@ -51,18 +51,26 @@ func (l *loader) plainConst(name string, v cty.Value, rng diag.Range) any {
 	return spec.Plain(x)
 }
 
-func (l *loader) constOf(name string, in *instance) (cty.Value, bool) {
+// constOf gives the value of a constant, and whether there is one of the
+// name; what could not be evaluated, which was reported, is null.
+func (l *loader) constOf(name string, in *instance) (v cty.Value, declared bool) {
 	root, rest, _ := strings.Cut(name, ".")
 	switch root {
 	case "var":
 		if v := l.vars[rest]; v != nil {
-			x, _ := v.value.UnmarkDeep()
-			return v.value, x.IsWhollyKnown() || v.sensitive
+			if x, _ := v.value.UnmarkDeep(); !x.IsWhollyKnown() && !v.sensitive {
+				return cty.NullVal(cty.DynamicPseudoType), true
+			}
+			return v.value, true
 		}
 	case "local":
-		if l.tree.locals[rest] != nil {
-			return l.local(rest)
+		if l.tree.locals[rest] == nil {
+			break
 		}
+		if v, ok := l.local(rest); ok {
+			return v, true
+		}
+		return cty.NullVal(cty.DynamicPseudoType), true
 	case "each":
 		if in != nil && in.value.set && rest == "key" {
 			return in.value.key, true
@@ -71,7 +79,7 @@ func (l *loader) constOf(name string, in *instance) (cty.Value, bool) {
 			return in.value.value, true
 		}
 	}
-	return cty.DynamicVal, false
+	return cty.NilVal, false
 }
 
 // constsText writes the constants that texts use, for comparing values whose

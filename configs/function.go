@@ -45,8 +45,8 @@ func (l *loader) functionTable() map[string]function.Function {
 		}),
 		"urlencode": textFunc(func(s string) (string, error) { return url.QueryEscape(s), nil }),
 		// types
-		"tobool": stdlib.MakeToFunc(cty.Bool), "tolist": stdlib.MakeToFunc(cty.List(cty.DynamicPseudoType)), "tomap": stdlib.MakeToFunc(cty.Map(cty.DynamicPseudoType)),
-		"tonumber": stdlib.MakeToFunc(cty.Number), "toset": stdlib.MakeToFunc(cty.Set(cty.DynamicPseudoType)), "tostring": stdlib.MakeToFunc(cty.String),
+		"tobool": stdlib.MakeToFunc(cty.Bool), "tolist": collection(cty.List, cty.ListVal), "tomap": stdlib.MakeToFunc(cty.Map(cty.DynamicPseudoType)),
+		"tonumber": stdlib.MakeToFunc(cty.Number), "toset": collection(cty.Set, cty.SetVal), "tostring": stdlib.MakeToFunc(cty.String),
 		// time, of what is given
 		"formatdate": stdlib.FormatDateFunc, "timeadd": stdlib.TimeAddFunc,
 		// failing
@@ -110,4 +110,40 @@ func textTest(f func(s, part string) bool) function.Function {
 			return cty.BoolVal(f(args[0].AsString(), args[1].AsString())), nil
 		},
 	})
+}
+
+// collection is tolist and toset. What stdlib does to a tuple is quadratic in
+// its length, seconds for the keys of ten thousand instances; elements of one
+// primitive type need none of it.
+func collection(of func(cty.Type) cty.Type, from func([]cty.Value) cty.Value) function.Function {
+	general := stdlib.MakeToFunc(of(cty.DynamicPseudoType))
+	return function.New(&function.Spec{
+		Params: []function.Parameter{{Name: "v", Type: cty.DynamicPseudoType, AllowNull: true, AllowDynamicType: true}},
+		Type: func(args []cty.Value) (cty.Type, error) {
+			if t := elementType(args[0].Type()); t != cty.NilType {
+				return of(t), nil
+			}
+			return general.ReturnTypeForValues(args)
+		},
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			if v := args[0]; elementType(v.Type()) != cty.NilType && !v.IsNull() {
+				return from(v.AsValueSlice()), nil
+			}
+			return general.Call(args)
+		},
+	})
+}
+
+// elementType gives the one primitive type of a tuple's elements, if there is one.
+func elementType(t cty.Type) cty.Type {
+	if !t.IsTupleType() || t.Length() == 0 {
+		return cty.NilType
+	}
+	types := t.TupleElementTypes()
+	for _, e := range types {
+		if e != types[0] || !e.IsPrimitiveType() {
+			return cty.NilType
+		}
+	}
+	return types[0]
 }

@@ -20,3 +20,19 @@ moved {
   from = stream.old
   to   = stream.s
 }
+
+variable "unset" {} # ERROR: has no default
+
+locals {
+  wrong = nosuch(1) # ERROR: There is no function "nosuch"
+}
+
+sink "stdout" "fine" {
+  urls = [var.unset, local.wrong]
+}
+
+route "c" {
+  from   = stream.x
+  filter = "a == var.unset && b == local.wrong"
+  to     = sink.fine
+}
