@@ -51,6 +51,11 @@ func (s *server) Status(context.Context) (api.World, error) {
 	}
 	for _, p := range st.Withheld {
 		w.Waiting = append(w.Waiting, p.Change.Addr.String())
+		state := w.Observed.States[p.Change.Addr]
+		if state.Error == "" {
+			state.Error = "a change is withheld: " + p.Reason
+		}
+		w.Observed.States[p.Change.Addr] = state
 	}
 	return w, nil
 }
