@@ -207,7 +207,9 @@ func (l *lane) settle() {
 			return
 		}
 		l.pop(t)
-		t.account()
+		if err := t.account(); err != nil {
+			l.w.abortLocked(err)
+		}
 		l.finished = t.next
 		if halt := t.halt; halt != nil {
 			l.halt(t, t.next)

@@ -33,6 +33,10 @@ type world struct {
 	suffix   bool // and no record of a batch after one that failed
 	amo      bool
 	rejected map[string]bool
+	dropped  map[string]bool // after the last attempt
+	tries    map[string]int
+	policy   configs.OnError
+	attempts int             // max_attempts
 	unknown  map[string]bool // refused without saying whether it was written
 	errs     []error
 }
@@ -40,9 +44,14 @@ type world struct {
 type rates struct{ retry, reject, whole, applied, slow int } // percent
 
 // outputs gives what a value becomes.
-func outputs(v string) []string {
+func (w *world) outputs(v string) []string {
 	switch v[0] {
-	case 'f', 't', 'e', '0':
+	case 'e':
+		if w.policy == configs.PassRecord {
+			return []string{v}
+		}
+		return nil
+	case 'f', 't', '0':
 		return nil
 	case 'x':
 		return []string{v + "a", v + "b"}
@@ -52,14 +61,18 @@ func outputs(v string) []string {
 
 // settled tells whether a record has what it needs to be committed.
 func (w *world) settled(v string) bool {
-	if v[0] == 'e' {
-		return w.done["letter "+v]
-	}
 	if w.done["letter "+v] {
 		return true
 	}
-	for _, o := range outputs(v) {
-		if !w.done[o] {
+	if v[0] == 'e' && w.policy == configs.DeadLetter {
+		return false
+	}
+	gone := false // with one output the record is dropped
+	for _, o := range w.outputs(v) {
+		gone = gone || w.policy != configs.DeadLetter && (w.rejected[o] || w.dropped[o])
+	}
+	for _, o := range w.outputs(v) {
+		if !w.done[o] && !gone {
 			return false
 		}
 	}
@@ -81,6 +94,16 @@ func (w *world) checkCommit(part int32, next int64) error {
 	return nil
 }
 
+// left tells a record that left the order: by a dead letter, or given up.
+func (w *world) left(n int) bool {
+	for _, v := range []string{fmt.Sprintf("v%d", n), fmt.Sprintf("x%d", n), fmt.Sprintf("e%d", n)} {
+		if w.done["letter "+v] || w.dropped[v] || w.dropped[v+"a"] || w.dropped[v+"b"] || w.rejected[v] || w.rejected[v+"a"] || w.rejected[v+"b"] {
+			return true
+		}
+	}
+	return false
+}
+
 func (w *world) chance(percent int) bool { return w.rng.IntN(100) < percent }
 
 // number finds the record of an output: values are unique.
@@ -91,7 +114,7 @@ func number(v string) (n int) {
 
 // write answers a write with random failures. It is the destination: what it
 // takes counts as delivered.
-func (w *world) write(ctx context.Context, b *record.Batch, take func(int)) error {
+func (w *world) write(ctx context.Context, b *record.Batch, take func(int)) (err error) {
 	w.mu.Lock()
 	slow := w.chance(w.rates.slow)
 	delay := time.Duration(w.rng.IntN(50)) * time.Millisecond
@@ -108,6 +131,22 @@ func (w *world) write(ctx context.Context, b *record.Batch, take func(int)) erro
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	defer func() {
+		// What failed as often as it may be tried is given up: dropped, unless there are dead letters.
+		var partial *sinks.PartialError
+		switch {
+		case errors.As(err, &partial):
+			for _, f := range partial.Failures {
+				if f.Outcome == sinks.Retryable {
+					w.fail(b, f.Index)
+				}
+			}
+		case err != nil:
+			for i := range b.Records {
+				w.fail(b, i)
+			}
+		}
+	}()
 	if w.ordered && w.failed[b.Partition] {
 		return errors.New("an earlier write of the lane failed")
 	}
@@ -151,6 +190,13 @@ func (w *world) write(ctx context.Context, b *record.Batch, take func(int)) erro
 	return &sinks.PartialError{Failures: failures}
 }
 
+func (w *world) fail(b *record.Batch, i int) {
+	v := string(b.Records[i].Value)
+	if w.tries[v]++; w.attempts > 0 && w.tries[v] >= w.attempts {
+		w.dropped[v] = true
+	}
+}
+
 // orderedSink keeps the order: after a failure everything fails until Go.
 type orderedSink struct {
 	*memSink
@@ -175,6 +221,8 @@ type scenario struct {
 	async, ordered, suffix, rebalance, swap bool
 	rates                                   rates
 	guarantee                               configs.Guarantee
+	policy                                  configs.OnError
+	attempts                                int
 }
 
 func draw(t *rapid.T) scenario {
@@ -185,6 +233,8 @@ func draw(t *rapid.T) scenario {
 		size: rapid.IntRange(1, 20).Draw(t, "size"), parallelism: rapid.IntRange(1, 4).Draw(t, "parallelism"),
 		inFlight: rapid.SampledFrom([]int64{1, 5_000, 50_000, 0}).Draw(t, "in flight"),
 		crashes:  rapid.IntRange(0, 3).Draw(t, "crashes"),
+		policy:   rapid.SampledFrom([]configs.OnError{configs.DeadLetter, configs.DropRecord, configs.PassRecord}).Draw(t, "on error"),
+		attempts: rapid.SampledFrom([]int{0, 0, 2, 4}).Draw(t, "attempts"),
 		async:    rapid.Bool().Draw(t, "async"), ordered: rapid.Bool().Draw(t, "ordered"), suffix: rapid.Bool().Draw(t, "suffix"),
 		rebalance: rapid.Bool().Draw(t, "rebalance"), swap: rapid.Bool().Draw(t, "swap"),
 		rates: rates{retry: percent.Draw(t, "retry"), reject: percent.Draw(t, "reject"), whole: percent.Draw(t, "whole"), applied: percent.Draw(t, "applied"), slow: percent.Draw(t, "slow")},
@@ -206,8 +256,9 @@ func TestLedger(t *testing.T) {
 						w.errs = append(w.errs, fmt.Errorf("partition %d: %q at %d is lost", p, r.Value, r.Offset))
 					}
 				}
-				if w.suffix && !slices.IsSorted(w.first[p]) {
-					w.errs = append(w.errs, fmt.Errorf("partition %d: first deliveries out of order: %v", p, w.first[p]))
+				first := slices.DeleteFunc(slices.Clone(w.first[p]), w.left)
+				if w.suffix && !slices.IsSorted(first) {
+					w.errs = append(w.errs, fmt.Errorf("partition %d: first deliveries out of order: %v", p, first))
 				}
 				if n := len(log); n > 0 && w.src.committed[p] != log[n-1].Offset+1 {
 					w.errs = append(w.errs, fmt.Errorf("partition %d: committed %d, want %d", p, w.src.committed[p], log[n-1].Offset+1))
@@ -250,7 +301,7 @@ func TestAtMostOnce(t *testing.T) {
 // play runs the route until the log is processed; crashes and rebalances come in between.
 func (s scenario) play(t *testing.T) *world {
 	w := &world{
-		rng: rand.New(rand.NewPCG(s.seed, 1)), done: map[string]bool{}, first: map[int32][]int{}, failed: map[int32]bool{}, unknown: map[string]bool{}, rejected: map[string]bool{},
+		rng: rand.New(rand.NewPCG(s.seed, 1)), done: map[string]bool{}, first: map[int32][]int{}, failed: map[int32]bool{}, unknown: map[string]bool{}, rejected: map[string]bool{}, dropped: map[string]bool{}, tries: map[string]int{}, policy: s.policy, attempts: s.attempts,
 		rates: s.rates, ordered: s.ordered, suffix: s.suffix || s.ordered, amo: s.guarantee == configs.AtMostOnce, src: newMemSource(s.size),
 	}
 	for n := range s.records {
@@ -278,6 +329,7 @@ func (s scenario) play(t *testing.T) *world {
 // live is one process: it ends at the end of the log or by a crash. It tells whether the log is done.
 func (s scenario) live(t *testing.T, w *world, crash bool) bool {
 	route := testRoute(func(r *configs.Route) {
+		r.OnError, r.Retry.MaxAttempts = s.policy, s.attempts
 		r.Parallelism, r.Limits.MaxInFlightBytes = s.parallelism, s.inFlight
 		r.Delivery.Guarantee, r.Delivery.CommitInterval = s.guarantee, 20*time.Millisecond
 	})

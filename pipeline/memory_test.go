@@ -77,6 +77,7 @@ type memSource struct {
 	violations []error
 	onCommit   func(ctx context.Context) error
 	onRead     func() error
+	onFilled   func() // after records were taken, before Read returns
 }
 
 func newMemSource(size int) *memSource {
@@ -183,6 +184,11 @@ func (s *memSource) Read(ctx context.Context, b *record.Batch) error {
 			}
 			s.turn = p + 1
 			s.fill(b, p, i)
+			if f := s.onFilled; f != nil {
+				s.mu.Unlock()
+				f()
+				s.mu.Lock()
+			}
 			return nil
 		}
 		if !left && !s.endless {

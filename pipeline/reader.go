@@ -68,6 +68,9 @@ func (w *Worker) read(ctx context.Context) (ended bool, err error) {
 		left -= int64(len(in.Records))
 		records, bytes := len(in.Records), in.Bytes
 		if len(in.Records) == 0 && in.Next == (record.Position{}) {
+			if cap(in.Records) > keepRecords {
+				in.Records = nil // an idle route keeps no large memory
+			}
 			continue // its linger passed
 		}
 		p = w.plan.Load()
@@ -79,6 +82,9 @@ func (w *Worker) read(ctx context.Context) (ended bool, err error) {
 	}
 	return left == 0, nil
 }
+
+// keepRecords is how many records' memory the reader keeps while nothing comes.
+const keepRecords = 256
 
 // cut ends a batch before record n.
 func cut(b *record.Batch, n int) {

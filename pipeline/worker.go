@@ -240,6 +240,10 @@ func (w *Worker) Run(ctx context.Context) error {
 	if w.ran.Swap(true) {
 		return errors.New("a worker runs only once")
 	}
+	if g := w.spec.Route.Delivery.Guarantee; g == configs.ExactlyOnce {
+		close(w.done)
+		return fmt.Errorf("%s wants guarantee = %q, which this version does not have; use %q", w.spec.Route.Addr, g, configs.AtLeastOnce)
+	}
 	defer close(w.done)
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()

@@ -486,13 +486,14 @@ func TestRevocationWaitsForTheCommitOnItsWay(t *testing.T) {
 				src := newMemSource(5).add(0, values("v", 0, 5)...)
 				src.endless = true
 				under := make(chan struct{}, 10)
-				answer := make(chan struct{})
+				answer, cancelled := make(chan struct{}), make(chan struct{})
 				src.onCommit = func(ctx context.Context) error {
 					under <- struct{}{}
 					select {
 					case <-answer:
 						return nil
 					case <-ctx.Done():
+						close(cancelled)
 						return ctx.Err()
 					}
 				}
@@ -511,6 +512,9 @@ func TestRevocationWaitsForTheCommitOnItsWay(t *testing.T) {
 					close(answer)
 				}
 				<-returned
+				if stuck {
+					<-cancelled // else the bubble deadlocks here
+				}
 				if got := src.committedAt(0); (got == 5) == stuck {
 					t.Errorf("committed %d", got)
 				}
@@ -519,6 +523,70 @@ func TestRevocationWaitsForTheCommitOnItsWay(t *testing.T) {
 				g.wait(t)
 			})
 		})
+	}
+}
+
+// TestBatchOfAnEarlierAssignment: records that Read took before the partition
+// was given up and assigned again belong to nobody.
+func TestBatchOfAnEarlierAssignment(t *testing.T) {
+	for _, times := range []int{1, 2} {
+		in(t, func(t *testing.T) {
+			src := newMemSource(5).add(0, values("v", 0, 20)...)
+			reads := 0
+			src.onFilled = func() {
+				if reads++; reads == 2 { // [5, 10) are on their way
+					synctest.Wait()
+					for range times {
+						src.lose(0)
+						src.assign(0)
+					}
+				}
+			}
+			g := newRig(src, newMemSink(), testRoute(func(r *configs.Route) { r.Delivery.CommitInterval = time.Hour }))
+			g.start(t.Context())
+			g.wait(t)
+			want := append(values("v", 0, 5), values("v", 0, 20)...)
+			if got := g.sink.values(0); !slices.Equal(got, want) {
+				t.Errorf("assigned %d times: delivered %v", times, got)
+			}
+		})
+	}
+}
+
+// TestNextIncarnationWaitsForWritesOfTheLast: they would overtake it.
+func TestNextIncarnationWaitsForWritesOfTheLast(t *testing.T) {
+	in(t, func(t *testing.T) {
+		src := newMemSource(5).add(0, values("v", 0, 5)...)
+		src.endless = true
+		sink := newMemSink()
+		sink.async = true
+		answer := make(chan struct{})
+		sink.hook = func(context.Context, *record.Batch, func(int)) error { <-answer; return nil }
+		g := newRig(src, sink, testRoute())
+		g.start(t.Context())
+		synctest.Wait()
+		for range 2 {
+			src.lose(0)
+			src.assign(0)
+			synctest.Wait()
+		}
+		if sink.writes != 1 {
+			t.Errorf("%d writes while the first has no answer", sink.writes)
+		}
+		close(answer)
+		synctest.Wait()
+		if sink.writes != 2 {
+			t.Errorf("%d writes, want 2", sink.writes)
+		}
+		g.w.Drain(t.Context())
+		g.wait(t)
+	})
+}
+
+func TestExactlyOnceIsRefused(t *testing.T) {
+	g := newRig(newMemSource(1), newMemSink(), testRoute(func(r *configs.Route) { r.Delivery.Guarantee = configs.ExactlyOnce }))
+	if err := g.w.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "at_least_once") {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -41,7 +41,8 @@ type Source interface {
 }
 
 // Listener hears which partitions this reader owns. The source calls it from
-// its own goroutines or from Read, never two calls at a time.
+// its own goroutines or from Read, never two calls at a time, and without
+// holding what Commit, Pause or Resume wait for: the listener may call them.
 type Listener interface {
 	// Assigned gives positions where reading begins.
 	Assigned(parts []record.Position)
