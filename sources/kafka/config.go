@@ -48,7 +48,7 @@ type Config struct {
 	BatchRecords int           // of one batch; 8192 unless said
 	Linger       time.Duration // how long Read waits for the first record; 100 ms unless said
 	FetchBytes   int32         // of one answer of one broker; 16 MiB unless said
-	FetchWait    time.Duration // how long a broker waits for the first byte; 500 ms unless said
+	FetchWait    time.Duration // how long a broker waits for the first byte; 5 s unless said
 
 	SessionTimeout   time.Duration // after which the group gives a silent member up; 45 s unless said
 	RebalanceTimeout time.Duration // in which a member must give partitions up; 60 s unless said
@@ -110,7 +110,7 @@ func (c *Config) defaults() {
 		c.FetchBytes = 16 << 20
 	}
 	if c.FetchWait <= 0 {
-		c.FetchWait = 500 * time.Millisecond
+		c.FetchWait = 5 * time.Second
 	}
 	if c.SessionTimeout <= 0 {
 		c.SessionTimeout = 45 * time.Second

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"keystone/pipeline/record"
 	"keystone/sources"
 	"keystone/sources/kafka"
@@ -263,4 +265,103 @@ func testVanish(t *testing.T, o client.Options) {
 	m.await("the problem", func() bool {
 		return slices.ContainsFunc(m.problems, func(err error) bool { return strings.Contains(err.Error(), "does not exist") })
 	})
+}
+
+// The position passes control records at the end of the log, so that an idle
+// topic of transactions has no lag; aborted records are not seen.
+func testControl(t *testing.T, o client.Options) {
+	name, a := topic(t, o, 1, nil)
+	opts, err := o.Kgo(&client.Health{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cl, err := kgo.NewClient(append(opts, kgo.TransactionalID("tx-"+name), kgo.DefaultProduceTopic(name))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	for i, end := range []kgo.TransactionEndTry{kgo.TryCommit, kgo.TryAbort, kgo.TryCommit, kgo.TryAbort} {
+		if err := cl.BeginTransaction(); err != nil {
+			t.Fatal(err)
+		}
+		for range 5 {
+			if err := cl.ProduceSync(within(t), kgo.StringRecord(fmt.Sprint(i))).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := cl.EndTransaction(within(t), end); err != nil {
+			t.Fatal(err)
+		}
+	}
+	conf := kafka.Config{Client: o, Topic: name, Group: "g-" + name, ReadCommitted: true}
+	or := newOracle()
+	m := start(t, conf, "m", or)
+	m.await("the end of the log", func() bool { return m.read[0].Offset == 24 })
+	m.close()
+	if or.count() != 10 {
+		t.Errorf("%d records were delivered, want those of two transactions", or.count())
+	}
+	gs, err := a.Groups(within(t), conf.Group)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, now, err := a.ObserveOffsets(within(t), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lag := gs[conf.Group].Lag(name, now[name]); lag[0] != 0 {
+		t.Errorf("lag %v", lag)
+	}
+	n := 0
+	err = kafka.Tap{Client: o, Topic: name, ReadCommitted: true}.Read(within(t), func(b *record.Batch) error { n += len(b.Records); return nil })
+	if err != nil || n != 10 {
+		t.Errorf("tap: %d records, %v", n, err)
+	}
+}
+
+// A tap reads what it is asked for, and ends.
+func testTap(t *testing.T, o client.Options) {
+	name, a := topic(t, o, 2, nil)
+	produce(t, o, name, parts(2), 0, 100)
+	count := func(tap kafka.Tap) string {
+		t.Helper()
+		tap.Client, tap.Topic = o, name
+		n := map[int32]int{}
+		first := map[int32]int64{}
+		err := tap.Read(within(t), func(b *record.Batch) error {
+			if _, ok := first[b.Partition]; !ok {
+				first[b.Partition] = b.Records[0].Offset
+			}
+			n[b.Partition] += len(b.Records)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(n, first)
+	}
+	for _, c := range []struct {
+		tap  kafka.Tap
+		want string
+	}{
+		{kafka.Tap{}, "map[0:100 1:100] map[0:0 1:0]"},
+		{kafka.Tap{Start: "latest"}, "map[] map[]"},
+		{kafka.Tap{Last: 7}, "map[0:7 1:7] map[0:93 1:93]"},
+		{kafka.Tap{Only: []int32{1}, Last: 7}, "map[1:7] map[1:93]"},
+		{kafka.Tap{Start: "latest", From: []record.Position{{Partition: 0, Offset: 40}}}, "map[0:60] map[0:40]"},
+	} {
+		if got := count(c.tap); got != c.want {
+			t.Errorf("%+v: %s, want %s", c.tap, got, c.want)
+		}
+	}
+	if err := a.DeleteRecords(within(t), name, map[int32]int64{0: 100, 1: 50}); err != nil {
+		t.Fatal(err)
+	}
+	if got := count(kafka.Tap{}); got != "map[1:50] map[1:50]" {
+		t.Errorf("after records were deleted: %s", got)
+	}
+	err := kafka.Tap{Client: o, Topic: "no-such-topic"}.Read(within(t), func(*record.Batch) error { return nil })
+	if err == nil || !strings.Contains(err.Error(), "does not exist") {
+		t.Errorf("got %v", err)
+	}
 }

@@ -39,6 +39,8 @@ var cases = []struct {
 	{"open errors", testOpenErrors},
 	{"pause", testPause},
 	{"vanish", testVanish},
+	{"control records", testControl},
+	{"tap", testTap},
 }
 
 func TestEmbedded(t *testing.T) {

@@ -146,9 +146,18 @@ func (t Tap) bounds(ctx context.Context, adm *kadm.Client) (from, until map[int3
 func (t Tap) pump(ctx context.Context, cl *kgo.Client, id string, open map[int32]kgo.Offset, until map[int32]int64, f func(*record.Batch) error) error {
 	b := &record.Batch{}
 	for t.Follow || len(open) > 0 {
-		fs := cl.PollFetches(ctx)
+		poll, stop := context.WithTimeout(ctx, time.Second)
+		fs := cl.PollFetches(poll)
+		idle := poll.Err() != nil
+		stop()
 		if err := ctx.Err(); err != nil {
 			return err
+		}
+		if idle && fs.NumRecords() == 0 {
+			if err := t.trim(ctx, cl, open, until); err != nil {
+				return err
+			}
+			continue
 		}
 		for _, fe := range fs.Errors() {
 			return t.Client.Explain(fmt.Sprintf("read topic %s partition %d", t.Topic, fe.Partition), fe.Err)
@@ -183,6 +192,23 @@ func (t Tap) pump(ctx context.Context, cl *kgo.Client, id string, open map[int32
 				delete(open, it.Partition)
 				cl.RemoveConsumePartitions(map[string][]int32{t.Topic: {it.Partition}})
 			}
+		}
+	}
+	return nil
+}
+
+// trim drops the partitions whose records were all removed meanwhile.
+func (t Tap) trim(ctx context.Context, cl *kgo.Client, open map[int32]kgo.Offset, until map[int32]int64) error {
+	if t.Follow {
+		return nil
+	}
+	begin, err := listStart(ctx, kadm.NewClient(cl), t.Topic, start{})
+	if err != nil {
+		return t.Client.Explain("read topic "+t.Topic, err)
+	}
+	for p := range open {
+		if b, ok := begin[p]; ok && b.Offset >= until[p] {
+			delete(open, p)
 		}
 	}
 	return nil

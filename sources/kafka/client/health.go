@@ -1,6 +1,7 @@
 package client
 
 import (
+	"fmt"
 	"net"
 	"strconv"
 	"sync"
@@ -13,10 +14,20 @@ import (
 // connecting for ever and in silence; this is how a route learns that its
 // cluster is gone.
 type Health struct {
-	mu     sync.Mutex // guards failed
-	failed map[string]error
+	mu     sync.Mutex // guards failed, alive
+	failed map[string]failure
 	alive  map[string]bool
 }
+
+type failure struct {
+	err  error
+	at   time.Time
+	seed bool // it is only where the cluster is asked for its brokers
+}
+
+// recent is how long a failure counts: the library tries again within seconds
+// for as long as it needs the broker.
+const recent = 20 * time.Second
 
 // OnBrokerConnect is called by the client library after each attempt.
 func (h *Health) OnBrokerConnect(meta kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
@@ -24,10 +35,10 @@ func (h *Health) OnBrokerConnect(meta kgo.BrokerMetadata, _ time.Duration, _ net
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.failed == nil {
-		h.failed, h.alive = map[string]error{}, map[string]bool{}
+		h.failed, h.alive = map[string]failure{}, map[string]bool{}
 	}
 	if err != nil {
-		h.failed[addr] = err
+		h.failed[addr] = failure{err: fmt.Errorf("broker %s: %w", addr, err), at: time.Now(), seed: meta.NodeID < 0}
 		delete(h.alive, addr)
 		return
 	}
@@ -35,16 +46,19 @@ func (h *Health) OnBrokerConnect(meta kgo.BrokerMetadata, _ time.Duration, _ net
 	h.alive[addr] = true
 }
 
-// Err gives why no broker answers, or nil while at least one of those tried
-// last did.
+// Err gives why a broker that is needed does not answer, or nil. While any
+// broker answers, seeds do not count: one that is down hurts nobody.
 func (h *Health) Err() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.alive) > 0 {
-		return nil
+	var last failure
+	for _, f := range h.failed {
+		if len(h.alive) > 0 && (f.seed || time.Since(f.at) > recent) {
+			continue
+		}
+		if f.at.After(last.at) {
+			last = f
+		}
 	}
-	for _, err := range h.failed {
-		return err
-	}
-	return nil
+	return last.err
 }
