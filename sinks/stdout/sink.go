@@ -83,7 +83,7 @@ func (s *sink) write(ctx context.Context, b *record.Batch) error {
 			refused = add(refused, sinks.Failure{Index: i, Outcome: sinks.Rejected, Code: "null_value", Err: errors.New("a line has no form for a null value")})
 			continue
 		}
-		buf = AppendLine(buf, v)
+		buf = appendLine(buf, v)
 	}
 	if s.buf = buf; cap(buf) > keepMax {
 		s.buf = nil
@@ -189,15 +189,15 @@ func (s *sink) Close(ctx context.Context) error {
 	return nil
 }
 
-// AppendLine appends value as one line. A line break in a JSON document stands
+// appendLine appends value as one line. A line break in a JSON document stands
 // between tokens and becomes a space.
-func AppendLine(dst, value []byte) []byte {
+func appendLine(dst, value []byte) []byte {
 	at := len(dst)
 	dst = append(dst, value...)
-	if i := bytes.IndexByte(dst[at:], '\n'); i >= 0 {
-		for j := at + i; j < len(dst); j++ {
-			if dst[j] == '\n' || dst[j] == '\r' {
-				dst[j] = ' '
+	if bytes.IndexByte(value, '\n') >= 0 {
+		for i, c := range dst[at:] {
+			if c == '\n' || c == '\r' {
+				dst[at+i] = ' '
 			}
 		}
 	}
