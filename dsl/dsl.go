@@ -45,7 +45,7 @@ type RouteSpec struct {
 	Key        diag.Text   // over the output; empty: as it is
 	Headers    []spec.Field
 	Derived    []Derived  // what the sink wants to know of each output event
-	Target     types.Type // that the destination declares, Kind Any for none: computed times are written in its form
+	Target     types.Type // that the destination declares, Kind Any for none: computed times and decimals are written in its form
 }
 
 // Derived is an expression or pattern of a sink, over the output event.

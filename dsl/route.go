@@ -236,7 +236,7 @@ func through(t types.Type, path []string) (string, types.Type) {
 }
 
 // outputs checks the fields of a projection; target is the type that the
-// destination declares, for the form of times.
+// destination declares, for the form of times and decimals.
 func (c *routeChecker) outputs(fields []spec.Field, target types.Type) []ir.Output {
 	out := make([]ir.Output, 0, len(fields))
 	seen := map[string]bool{}
@@ -260,8 +260,8 @@ func (c *routeChecker) outputs(fields []spec.Field, target types.Type) []ir.Outp
 			if o.Type.Kind == types.Nil {
 				o.Type = types.AnyType
 			}
-			if declared.IsTime() && (o.Type.IsTime() || o.Type.Kind == types.Any) {
-				o.Type = declared
+			if k := o.Type; declared.IsTime() && (k.IsTime() || k.Kind == types.Any) || declared.Kind == types.Decimal && (k.IsNumber() || k.Kind == types.Any) {
+				o.Type = declared // what is computed is written in this form
 			}
 		}
 		out = append(out, o)

@@ -100,6 +100,12 @@ func (c *checker) call(name string, args []ast.Node, token ir.Span) *ir.Node {
 	case err != nil:
 		return c.fail(token, codeArgument, "Wrong argument", "%v.", err)
 	}
+	switch name {
+	case "max", "min", "sort", "uniq":
+		if unread(kids[0]) {
+			return c.fail(kids[0].Span, codeArgument, "Wrong argument", "The elements of an event's list are %s only where they are read one by one. Write %s(map(%s, #)).", typeName(*kids[0].Type.Elem), name, c.text(kids[0]))
+		}
+	}
 	out.Type = t
 	return out
 }

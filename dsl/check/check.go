@@ -98,7 +98,13 @@ type element struct {
 
 func (c *checker) at(s ir.Span) diag.Range { return c.src.text.At(s.Start, s.End) }
 
+// maxErrors bounds what is said about one expression.
+const maxErrors = 50
+
 func (c *checker) errorf(s ir.Span, code, summary, detail string, args ...any) {
+	if len(c.diags) >= maxErrors {
+		return
+	}
 	c.diags.Addf(c.at(s), code, summary, detail, args...)
 }
 

@@ -245,6 +245,9 @@ func (c *checker) field(x *ir.Node, name string, token ir.Span, bracket bool) *i
 			return c.unknown(x, name, token)
 		}
 	}
+	if len(x.Path) >= maxNesting {
+		return c.fail(token, codeSize, "Expression too large", "Members nest deeper than %d here.", maxNesting)
+	}
 	out := &ir.Node{Type: t, Span: union(x.Span, token), Token: token}
 	switch x.Op {
 	case ir.Event:
@@ -294,6 +297,9 @@ func hclEntry(name string) string { return fmt.Sprintf("%s = \"%s\"", name, name
 
 // unknown reports a field that the schema does not declare.
 func (c *checker) unknown(x *ir.Node, name string, token ir.Span) *ir.Node {
+	if len(c.diags) >= maxErrors {
+		return c.broken(token)
+	}
 	have := x.Type.FieldNames()
 	if joined := c.src.joined(c.src.at(token.Start)); joined != "" {
 		if _, ok := x.Type.Field(joined); ok {

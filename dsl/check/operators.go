@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"regexp/syntax"
+	"slices"
 
 	"keystone/dsl/ir"
 	"keystone/dsl/reference"
@@ -115,7 +116,7 @@ func chain(n *ast.BinaryNode) []*ast.BinaryNode {
 		if !ok {
 			return nil
 		}
-		out = append([]*ast.BinaryNode{right}, out...)
+		out = append(out, right)
 		left, ok := n.Left.(*ast.BinaryNode)
 		if !ok {
 			return nil
@@ -134,7 +135,9 @@ func chain(n *ast.BinaryNode) []*ast.BinaryNode {
 	if len(out) == 0 {
 		return nil
 	}
-	return append([]*ast.BinaryNode{n}, out...)
+	out = append(out, n)
+	slices.Reverse(out)
+	return out
 }
 
 // chained makes a < b && (b < c && …) with each middle value computed once.
@@ -253,6 +256,9 @@ func (c *checker) in(token ir.Span, a, b *ir.Node) *ir.Node {
 	switch b.Type.Kind {
 	case types.List:
 		elem := *b.Type.Elem
+		if unread(b) {
+			return c.fail(token, codeOperand, "Wrong type of operand", "The elements of an event's list are %s only where they are read one by one. Write any(%s, # == …).", typeName(elem), c.text(b))
+		}
 		if x, y := class(a.Type), class(elem); x != "" && y != "" && x != y {
 			return c.fail(token, codeCompare, "Values of different types", "This is always false: %s is %s and the elements are %s.%s", c.text(a), typeName(a.Type), typeName(elem),
 				c.convert(a, &ir.Node{Op: ir.Const, Type: elem, Span: b.Span}))
@@ -275,6 +281,15 @@ func (c *checker) in(token ir.Span, a, b *ir.Node) *ir.Node {
 		return c.fail(b.Span, codeOperand, "Wrong type of operand", "in looks into lists and objects, and this is %s.", typeName(b.Type))
 	}
 	return c.fold(out)
+}
+
+// unread tells a list of the event whose elements are times or bytes: they
+// become that where an element is read, not where a function compares them.
+func unread(n *ir.Node) bool {
+	if n.Type.Kind != types.List || !n.Type.Elem.IsTime() && n.Type.Elem.Kind != types.Bytes {
+		return false
+	}
+	return n.Op != ir.List && !(n.Op == ir.Call && n.Func.Name == "map")
 }
 
 func (c *checker) textual(op ir.Op, name string, token ir.Span, a, b *ir.Node) *ir.Node {
@@ -369,6 +384,9 @@ func (c *checker) arithmetic(op ir.Op, name string, token ir.Span, a, b *ir.Node
 
 // minusField gives the field user-id if the node is user or id of user-id.
 func (c *checker) minusField(n *ir.Node) string {
+	if len(c.diags) >= maxErrors {
+		return ""
+	}
 	name := c.src.joined(c.src.at(n.Span.Start))
 	if _, ok := c.env.Event.Field(name); ok && name != "" {
 		return name

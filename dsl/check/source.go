@@ -82,7 +82,7 @@ func scan(text diag.Text) (*source, diag.Diagnostics) {
 		return nil, diags
 	}
 	s.brackets(&diags)
-	for i := range s.tokens {
+	for i := 0; i < len(s.tokens) && len(diags) < maxErrors; i++ {
 		s.check(&diags, i)
 	}
 	if diags.HasErrors() {
@@ -202,13 +202,12 @@ func closing(open string) string {
 // check looks at token i by itself.
 func (s *source) check(diags *diag.Diagnostics, i int) {
 	t, prev, next := s.tokens[i], s.token(i-1), s.token(i+1)
-	rng := s.text.At(t.From, t.To)
 	afterDot := prev.Is(lexer.Operator, ".", "?.")
 	switch {
 	case t.Kind == lexer.Number:
 		s.number(diags, i)
 	case t.Kind == lexer.Identifier && t.Value == "null" && !afterDot && !(next.Is(lexer.Operator, ":") && (prev.Is(lexer.Bracket, "{") || prev.Is(lexer.Operator, ","))):
-		diags.Addf(rng, codeNull, "null is not a word of the language", "Write nil. A field of that name is event.null.")
+		diags.Addf(s.text.At(t.From, t.To), codeNull, "null is not a word of the language", "Write nil. A field of that name is event.null.")
 	case (t.Is(lexer.Identifier, "$") || t.Is(lexer.Operator, "%")) && next.Is(lexer.Bracket, "{") && next.From == t.To:
 		diags.Addf(s.text.At(t.From, next.To), codeTemplate, "Template inside an expression", "Expressions refer to values by name, not by templates: write var.x, local.x or each.key itself, without %s{ }.", t.Value)
 	}
@@ -217,7 +216,6 @@ func (s *source) check(diags *diag.Diagnostics, i int) {
 // number refuses numbers that the parser would refuse at the token behind them.
 func (s *source) number(diags *diag.Diagnostics, i int) {
 	t := s.tokens[i]
-	rng := s.text.At(t.From, t.To)
 	value := strings.ReplaceAll(strings.ToLower(t.Value), "_", "")
 	var err error
 	if !strings.HasPrefix(value, "0x") && strings.ContainsAny(value, ".e") {
@@ -232,8 +230,11 @@ func (s *source) number(diags *diag.Diagnostics, i int) {
 		}
 		_, err = strconv.ParseInt(value, base, 64)
 	}
+	if err == nil {
+		return
+	}
+	rng := s.text.At(t.From, t.To)
 	switch {
-	case err == nil:
 	case errors.Is(err, strconv.ErrRange) && strings.TrimLeft(value, "0") == "9223372036854775808" && s.negated(i):
 		s.minInt[t.From] = true
 		at := len(string([]rune(s.parsed)[:t.From]))

@@ -70,7 +70,9 @@ type Derived struct {
 // Route is everything that a route says about events, checked. Filter and
 // Explode read the input event; Project and Set read the input event (the
 // element, after explode, where the input has `explode`); Key, Headers and
-// Derived read the output event.
+// Derived read the output event. Where those become text a string is itself,
+// a time has the form of its type in UTC, bytes are themselves, a copied number
+// keeps its digits, and the rest is JSON; a pattern is nil if a part of it is.
 type Route struct {
 	Input      types.Type
 	OutputType types.Type // of the output event; Any where unknown

@@ -130,3 +130,22 @@ func truncate(t time.Time, unit string) (any, *Error) {
 	s, ms := new(big.Int).DivMod(ns, big.NewInt(1e9), new(big.Int))
 	return inYears(time.Unix(s.Int64(), ms.Int64()).UTC())
 }
+
+// asTime gives a time for a layout: a time, text in RFC 3339 or a date, or
+// milliseconds since 1970 UTC.
+func asTime(v any) (time.Time, *Error) {
+	switch v := v.(type) {
+	case time.Time:
+		return v, nil
+	case int64:
+		return time.UnixMilli(v).UTC(), nil
+	case string:
+		for _, layout := range []string{time.RFC3339Nano, time.DateOnly} {
+			if t, err := time.Parse(layout, v); err == nil {
+				return t.UTC(), nil
+			}
+		}
+		return time.Time{}, failure(ir.CodeConversion, "the text is neither an RFC 3339 time nor a date")
+	}
+	return time.Time{}, failure(ir.CodeType, "a layout is for times, and this is %s", kindName(v))
+}

@@ -282,8 +282,17 @@ func Append(dst []byte, v any, t types.Type) ([]byte, *Error) {
 	case bool:
 		return strconv.AppendBool(dst, v), nil
 	case int64:
+		if t.Kind == types.Decimal {
+			if err := fits(strconv.FormatInt(v, 10), t); err != nil {
+				return dst, err
+			}
+		}
 		return strconv.AppendInt(dst, v, 10), nil
 	case float64:
+		if t.Kind == types.Decimal {
+			text := strconv.FormatFloat(v, 'f', t.Scale, 64)
+			return append(dst, text...), fits(text, t)
+		}
 		b, err := json.Marshal(v)
 		if err != nil {
 			return dst, failure(ir.CodeRange, "%v", err)
@@ -340,6 +349,15 @@ func Append(dst []byte, v any, t types.Type) ([]byte, *Error) {
 		return append(dst, '}'), nil
 	}
 	panic(fmt.Sprintf("reference: a value of Go type %T", v))
+}
+
+// fits tells whether a number has no more digits before the point than the decimal.
+func fits(text string, t types.Type) *Error {
+	whole, _, _ := strings.Cut(strings.TrimPrefix(text, "-"), ".")
+	if whole = strings.TrimLeft(whole, "0"); len(whole) > t.Precision-t.Scale {
+		return failure(ir.CodeRange, "%s does not fit %s", text, t)
+	}
+	return nil
 }
 
 func appendString(dst []byte, s string) []byte {
