@@ -58,11 +58,14 @@ func (c *compiler) call(n *ir.Node) valF {
 				return v
 			}
 			sawNil = sawNil || v.k == kNil
+			m.steps += len(v.s) >> 4
 			m.args = append(m.args, v)
 		}
 		v := value{}
 		if !sawNil || !nilGivesNil {
-			v = run(m, st, m.args[base:])
+			if v = run(m, st, m.args[base:]); len(m.buf) > maxText && !m.affordable(st) {
+				v = value{k: kErr}
+			}
 		}
 		m.args = m.args[:base]
 		return v

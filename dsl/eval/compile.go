@@ -76,7 +76,7 @@ func (c *compiler) val(n *ir.Node) valF {
 		}
 		return func(*machine) value { return v }
 	case ir.Event:
-		c.st.reads = true
+		c.path(nil)
 		return func(m *machine) value {
 			if s := &m.slots[0]; s.Kind != json.Missing {
 				return fromSlot(m.doc, s)

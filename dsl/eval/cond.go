@@ -276,6 +276,7 @@ func (c *compiler) textTest(n *ir.Node, test func(s, part []byte) bool) condF {
 			m.wrongType(st, w, "a string")
 			return triErr
 		}
+		m.steps += len(v.s) >> 4
 		return triOf(test(m.text(v), m.text(w)))
 	}
 }
@@ -293,6 +294,7 @@ func (c *compiler) matches(n *ir.Node) condF {
 		case kNil:
 			return triFalse
 		case kString:
+			m.steps += len(v.s)
 			return triOf(re.Match(m.text(v)))
 		}
 		m.wrongType(st, v, "a string")

@@ -22,12 +22,14 @@ func (c *compiler) edits(set []ir.Output, drop [][]string) *edit {
 	root := &edit{}
 	for _, path := range drop {
 		root.at(path).drop = true
+		c.visit(path)
 	}
 	for _, f := range set {
 		path := f.Path
 		if len(path) == 0 {
 			path = []string{f.Name}
 		}
+		c.visit(path)
 		val := c.outputValue(f)
 		var st *site
 		if f.Expr != nil {
@@ -44,6 +46,17 @@ func (c *compiler) edits(set []ir.Output, drop [][]string) *edit {
 		e.sets, e.val = true, val
 	}
 	return root
+}
+
+// visit has the scan look into the objects that an edit goes through: a lazy
+// one would only have found their end.
+func (c *compiler) visit(path []string) {
+	steps := make([]json.Step, len(path))
+	for i, name := range path {
+		steps[i].Name = name
+	}
+	c.st.trie.Add(steps...)
+	c.st.reads = true
 }
 
 func (e *edit) at(path []string) *edit {

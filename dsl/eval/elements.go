@@ -15,21 +15,28 @@ type body struct {
 	st    *site
 }
 
-// maxSteps bounds the elements that the evaluations of one record go over and
-// make, maxMade the bytes of text: nested predicates over long lists would
-// otherwise run for hours.
+// What the evaluations of one record may cost: nested predicates over long
+// lists would otherwise run for hours. A step is about an element or 16 bytes
+// of text looked at.
 const (
-	maxSteps = 4 << 20
-	maxMade  = 64 << 20
+	maxSteps = 16 << 20
+	maxMade  = 4 << 20  // elements of lists and objects
+	maxText  = 64 << 20 // bytes
 )
 
-// step counts one element.
+// step counts one turn of a predicate. Only these turns multiply work, so
+// only here is the cost looked at.
 func (m *machine) step(st *site) bool {
-	if m.steps++; m.steps > maxSteps || len(m.buf) > maxMade {
-		m.fail(st, ir.CodeLimit, "The expression goes over more than "+strconv.Itoa(maxSteps)+" elements, or makes more than "+strconv.Itoa(maxMade)+" bytes of text, for one record.")
-		return false
+	m.steps++
+	return m.affordable(st)
+}
+
+func (m *machine) affordable(st *site) bool {
+	if m.steps <= maxSteps && m.made <= maxMade && len(m.buf) <= maxText {
+		return true
 	}
-	return true
+	m.fail(st, ir.CodeLimit, "The expression is too much work for this record: it has long lists that are gone over again and again.")
+	return false
 }
 
 // overElements compiles a call of a function that goes through a list.
@@ -41,7 +48,12 @@ func (c *compiler) overElements(n *ir.Node) valF {
 		b = &body{frame: c.frames, st: st}
 		c.frames++
 		c.st.frames = max(c.st.frames, c.frames)
-		b.val, b.cond = c.val(n.Kids[at]), c.cond(n.Kids[at])
+		// One of the two: compiling both would double the work at every depth.
+		if isPredicate(n.Func.Name) {
+			b.cond = c.cond(n.Kids[at])
+		} else {
+			b.val = c.val(n.Kids[at])
+		}
 		c.frames--
 	}
 	var run func(m *machine, l []value) value
@@ -67,6 +79,15 @@ func (c *compiler) overElements(n *ir.Node) valF {
 		}
 		return m.wrongType(st, v, "a list")
 	}
+}
+
+// isPredicate tells the functions that want a truth value of their body.
+func isPredicate(name string) bool {
+	switch name {
+	case "map", "sum", "groupBy", "sortBy", "reduce":
+		return false
+	}
+	return true
 }
 
 // each evaluates the body as a value for one element.
@@ -244,27 +265,13 @@ func (b *body) groups(m *machine, l []value, st *site) value {
 		if name.k == kErr {
 			return name
 		}
-		at := -1
-		if index == nil {
-			for g := 0; g < len(out); g += 2 {
-				if string(out[g].s) == string(name.s) {
-					at = g
-					break
-				}
-			}
-		} else if g, ok := index[string(name.s)]; ok {
-			at = g
-		}
+		at := findName(out, name.s, index)
 		if at < 0 {
 			at = len(out)
 			out = append(out, name, value{k: kList})
 			if index == nil && at > 2*fewGroups {
-				index = make(map[string]int, len(l))
-				for g := 0; g < at; g += 2 {
-					index[string(out[g].s)] = g
-				}
-			}
-			if index != nil {
+				index = indexNames(out)
+			} else if index != nil {
 				index[string(name.s)] = at
 			}
 		}

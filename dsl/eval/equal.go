@@ -139,25 +139,46 @@ func (m *machine) equalObjects(v, w value, st *site) tri {
 	if len(a) != len(b) {
 		return triFalse
 	}
-	right := value{k: kObject, l: b}
+	var index map[string]int
 	for i := 0; i < len(a); i += 2 {
-		found := false
-		for j := 0; j < len(b); j += 2 {
-			// Members mostly come in the same order: look there first.
-			at := (i + j) % len(b)
-			if bytes.Equal(a[i].s, right.l[at].s) {
-				if t := m.equal(a[i+1], right.l[at+1], st); t != triTrue {
-					return t
-				}
-				found = true
-				break
+		at := i // members mostly come in the same order
+		if !bytes.Equal(a[i].s, b[at].s) {
+			if index == nil && len(b) > 2*fewGroups {
+				index = indexNames(b)
+			}
+			if at = findName(b, a[i].s, index); at < 0 {
+				return triFalse
 			}
 		}
-		if !found {
-			return triFalse
+		if t := m.equal(a[i+1], b[at+1], st); t != triTrue {
+			return t
 		}
 	}
 	return triTrue
+}
+
+// findName gives the index of a name among names and values in turn, -1 if it is not there.
+func findName(l []value, name []byte, index map[string]int) int {
+	if index != nil {
+		if at, ok := index[string(name)]; ok {
+			return at
+		}
+		return -1
+	}
+	for i := 0; i < len(l); i += 2 {
+		if bytes.Equal(l[i].s, name) {
+			return i
+		}
+	}
+	return -1
+}
+
+func indexNames(l []value) map[string]int {
+	index := make(map[string]int, len(l)/2)
+	for i := 0; i < len(l); i += 2 {
+		index[string(l[i].s)] = i
+	}
+	return index
 }
 
 // in compiles x in list and 'name' in object. Two-valued: nil is in a list
@@ -188,6 +209,7 @@ func (m *machine) contains(v, w value, st *site) tri {
 	case kNil:
 		return triFalse
 	case kList:
+		m.steps += len(w.s)>>4 + len(w.l)
 		if w.s != nil {
 			for it := json.Over(w.s); it.Next(); {
 				if t := m.equal(v, fromRaw(it.Value), st); t != triFalse {
@@ -211,13 +233,7 @@ func (m *machine) contains(v, w value, st *site) tri {
 			return triErr
 		}
 		name := m.text(v)
-		l := m.members(w)
-		for i := 0; i < len(l); i += 2 {
-			if bytes.Equal(l[i].s, name) {
-				return triTrue
-			}
-		}
-		return triFalse
+		return triOf(findName(m.members(w), name, nil) >= 0)
 	}
 	m.wrongType(st, w, "a list or an object")
 	return triErr

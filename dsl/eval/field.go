@@ -1,6 +1,7 @@
 package eval
 
 import (
+	"slices"
 	"unicode/utf8"
 
 	"keystone/dsl/ir"
@@ -21,6 +22,12 @@ func (c *compiler) path(path []ir.Step) (id int, rest []ir.Step) {
 		steps = append(steps, json.Step{Name: s.Name, Index: s.Index, IsIndex: s.IsIndex})
 	}
 	id = c.st.trie.Add(steps...)
+	if id == 0 { // the whole document is read: nothing of it may go unchecked
+		c.st.depth = json.Full
+	}
+	if id > 0 && !slices.Contains(c.st.paths, id) {
+		c.st.paths = append(c.st.paths, id)
+	}
 	if rest == nil {
 		c.require(path, id)
 	}
@@ -201,6 +208,7 @@ func (m *machine) at(v value, i int64) value {
 		}
 		return l[i]
 	}
+	m.steps += len(v.s) >> 4
 	for it := json.Over(v.s); it.Next(); i-- {
 		if i == 0 {
 			return fromRaw(it.Value)

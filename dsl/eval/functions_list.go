@@ -1,6 +1,7 @@
 package eval
 
 import (
+	"math"
 	"slices"
 
 	"keystone/dsl/ir"
@@ -74,34 +75,57 @@ func listOnly(name string) func(m *machine, st *site, a, l []value) value {
 	return nil
 }
 
-// simpleKey tells values that are equal only to one of the same kind and
-// content: among many, those are found by a map.
-func (m *machine) simpleKey(v value) (string, bool) {
-	if v.k != kString {
-		return "", false
-	}
-	return string(m.text(v)), true
+// identity is what values other than lists and objects are equal by.
+type identity struct {
+	k kind
+	n int64
+	x int32
+	s string
 }
+
+// identityOf gives the identity of a value, if it has one.
+func (m *machine) identityOf(v value) (identity, bool) {
+	switch v.k {
+	case kNil, kBool, kInt:
+		return identity{k: v.k, n: v.n}, true
+	case kTime:
+		return identity{k: v.k, n: v.n, x: v.aux}, true
+	case kFloat:
+		f := v.float()
+		if f == math.Trunc(f) && f >= -1<<63 && f < 1<<63 {
+			return identity{k: kInt, n: int64(f)}, true
+		}
+		return identity{k: kFloat, n: v.n}, true
+	case kString, kBytes:
+		return identity{k: v.k, s: string(m.text(v))}, true
+	}
+	return identity{}, false
+}
+
+const fewDistinct = 32 // lists up to so long are compared pair by pair
 
 func uniq(m *machine, st *site, _, l []value) value {
 	out := m.room(len(l))
-	var seen map[string]struct{}
-	if len(l) > 64 {
-		seen = make(map[string]struct{}, len(l))
+	var seen map[identity]struct{}
+	if len(l) > fewDistinct {
+		seen = make(map[identity]struct{}, len(l))
 	}
 next:
 	for _, v := range l {
+		if v.isNumber() && m.numOf(v, st).k == numErr {
+			return value{k: kErr}
+		}
 		if seen != nil {
-			if k, ok := m.simpleKey(v); ok {
-				if _, dup := seen[k]; !dup {
-					seen[k] = struct{}{}
+			if id, ok := m.identityOf(v); ok {
+				if _, twice := seen[id]; !twice {
+					seen[id] = struct{}{}
 					out = append(out, v)
 				}
 				continue
 			}
 		}
-		if len(l) > ir.MaxElements {
-			return m.fail(st, ir.CodeLimit, "uniq takes long lists only of strings.")
+		if m.steps += len(out); !m.affordable(st) {
+			return value{k: kErr}
 		}
 		for _, o := range out {
 			switch m.equal(o, v, st) {

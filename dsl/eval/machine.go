@@ -17,6 +17,7 @@ type stage struct {
 	frames   int // depth of predicates
 	reads    bool
 	required []int // slots of fields that the schema requires
+	paths    []int // slots of the fields that expressions name, in the order of the text
 }
 
 func newStage(d json.Depth) *stage { return &stage{trie: json.NewTrie(), depth: d} }
@@ -41,7 +42,8 @@ type machine struct {
 	nums    []float64 // numbers under way
 	pairs   []keyed   // what is being sorted
 	hashes  map[*site]*keyedState
-	steps   int     // elements gone over for this record
+	steps   int     // work done for this record
+	made    int     // elements made for this record
 	vals    []value // elements made for this record
 
 	err Error
@@ -78,7 +80,7 @@ func (m *machine) begin() {
 	if cap(m.vals) > keepValues {
 		m.vals = nil
 	}
-	m.steps = 0
+	m.steps, m.made = 0, 0
 	m.buf, m.vals, m.args = m.buf[:0], m.vals[:0], m.args[:0]
 }
 
@@ -121,7 +123,7 @@ func (m *machine) keep(at int) []byte { return m.buf[at:len(m.buf):len(m.buf)] }
 
 // room gives memory for up to n values: an empty slice to append to.
 func (m *machine) room(n int) []value {
-	m.steps += n
+	m.made += n
 	if len(m.vals)+n > cap(m.vals) {
 		m.vals = make([]value, 0, max(2*cap(m.vals), n, 64))
 	}
@@ -135,6 +137,7 @@ func (m *machine) elements(v value) []value {
 	if v.s == nil {
 		return v.l
 	}
+	m.steps += len(v.s) >> 4
 	n := 0
 	for it := json.Over(v.s); it.Next(); {
 		n++
@@ -152,6 +155,7 @@ func (m *machine) members(v value) []value {
 	if v.s == nil {
 		return v.l
 	}
+	m.steps += len(v.s) >> 4
 	n := 0
 	for it := json.Over(v.s); it.Next(); {
 		n++
@@ -212,6 +216,7 @@ func (m *machine) named(v value, name []byte) value {
 		}
 		return value{}
 	}
+	m.steps += len(v.s) >> 4
 	var found []byte
 	for it := json.Over(v.s); it.Next(); {
 		key := it.Key

@@ -189,7 +189,9 @@ func (m *machine) odd(op ir.Op, a, b value, st *site) num {
 			return num{k: numErr}
 		}
 		at := len(m.buf)
-		m.buf = append(append(m.buf, x...), y...)
+		if m.buf = append(append(m.buf, x...), y...); len(m.buf) > maxText && !m.affordable(st) {
+			return num{k: numErr}
+		}
 		m.other = stringValue(m.keep(at))
 		return num{k: numOther}
 	case op == ir.Sub && a.k == kTime && b.k == kTime:

@@ -19,7 +19,7 @@ type Scanner struct {
 	Slots []Slot
 
 	trie   *Trie
-	depth  Depth
+	lazy   []bool // by path: whether members that no path leads to go unchecked
 	orders []order
 	buf    []byte // for decoding keys
 	err    SyntaxError
@@ -27,7 +27,12 @@ type Scanner struct {
 
 // NewScanner makes a scanner for the paths of t.
 func NewScanner(t *Trie, d Depth) *Scanner {
-	return &Scanner{trie: t, depth: d, Slots: make([]Slot, t.Len()), orders: make([]order, t.Len())}
+	s := &Scanner{trie: t, Slots: make([]Slot, t.Len()), orders: make([]order, t.Len()), lazy: make([]bool, t.Len())}
+	for id := range t.nodes { // parents come before their children
+		n := &t.nodes[id]
+		s.lazy[id] = d == Lazy && !n.wanted && (n.parent < 0 || s.lazy[n.parent])
+	}
+	return s
 }
 
 // Trie gives the paths that the scanner finds.
@@ -82,7 +87,7 @@ func (s *Scanner) object(doc []byte, i int, id int32, depth int) int {
 	if depth > MaxDepth {
 		return fail(i-1, errDepth)
 	}
-	o := &s.orders[id]
+	o, lazy := &s.orders[id], s.lazy[id]
 	at := int32(-1) // the key before, as the order knows it
 	first := true
 	for {
@@ -109,7 +114,7 @@ func (s *Scanner) object(doc []byte, i int, id int32, depth int) int {
 		switch {
 		case child >= 0:
 			i = s.value(doc, i, child, depth)
-		case s.depth == Lazy:
+		case lazy:
 			_, i, _ = skipValue(doc, i, depth)
 		case i < len(doc) && doc[i] == '"':
 			i, _ = checkString(doc, i+1)
@@ -216,7 +221,7 @@ func (s *Scanner) array(doc []byte, i int, id int32, depth int) int {
 	for k := 0; ; k++ {
 		if child := s.trie.index(id, k); child >= 0 {
 			i = s.value(doc, i, child, depth)
-		} else if s.depth == Full {
+		} else if !s.lazy[id] {
 			_, i, _, _ = checkValue(doc, i, depth)
 		} else {
 			_, i, _ = skipValue(doc, i, depth)

@@ -16,6 +16,7 @@ type Trie struct{ nodes []node }
 type node struct {
 	parent  int32
 	step    Step
+	wanted  bool             // it was added itself, not only what is below it
 	fields  []int32          // children by name
 	indices []int32          // children by index
 	byName  map[string]int32 // children by name, where there are many
@@ -41,6 +42,7 @@ func (t *Trie) Add(path ...Step) int {
 	for _, s := range path {
 		id = t.child(id, s)
 	}
+	t.nodes[id].wanted = true
 	return int(id)
 }
 
