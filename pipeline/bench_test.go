@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -109,5 +110,50 @@ func TestNothingIsAllocatedPerRecord(t *testing.T) {
 	t.Logf("%.0f allocations for 100,000 records, %.0f for %d: %.2f per batch of 2500", few, many, records, perBatch)
 	if perBatch > 5 { // starting a runner, a pool that the collector emptied
 		t.Errorf("%.1f allocations per batch, so they grow with the records", perBatch)
+	}
+}
+
+// BenchmarkStats is a scrape of an idle route with eight lanes.
+func BenchmarkStats(b *testing.B) {
+	src := newMemSource(10)
+	src.endless = true
+	for p := range int32(8) {
+		src.add(p, values("v", 0, 100)...)
+	}
+	g := newRig(src, newMemSink(), testRoute())
+	g.start(b.Context())
+	defer g.w.Drain(b.Context())
+	b.ReportAllocs()
+	for b.Loop() {
+		g.w.Stats()
+	}
+}
+
+// BenchmarkIdleRoute is what a route that has nothing to do holds in memory.
+func BenchmarkIdleRoute(b *testing.B) {
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	const routes = 1000
+	var rigs []*rig
+	for range routes {
+		src := newMemSource(100).add(0, values("v", 0, 1000)...)
+		src.endless = true
+		g := newRig(src, &nullSink{}, testRoute())
+		g.start(b.Context())
+		rigs = append(rigs, g)
+	}
+	for _, g := range rigs {
+		for g.w.Stats().Total.Delivered < 1000 {
+			runtime.Gosched()
+		}
+	}
+	for range 3 {
+		runtime.GC()
+	}
+	runtime.ReadMemStats(&after)
+	b.ReportMetric(float64(after.HeapAlloc+after.StackInuse-before.HeapAlloc-before.StackInuse)/routes, "B/route")
+	for _, g := range rigs {
+		g.w.Drain(b.Context())
 	}
 }

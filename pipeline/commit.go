@@ -141,6 +141,11 @@ func (w *Worker) commit(ctx context.Context, only *lane) error {
 	}()
 	if w.cp != nil {
 		w.barrier = true
+		if w.writing > 0 {
+			w.unlock()
+			w.flush()
+			w.mu.Lock()
+		}
 		for (w.writing > 0 || w.lettering()) && ctx.Err() == nil {
 			w.changed.Wait()
 		}
@@ -280,6 +285,7 @@ func (s listener) Revoked(ctx context.Context, parts []int32) {
 	defer w.wakeAfter(half)()
 
 	lanes := s.close(parts)
+	w.flush()
 	w.mu.Lock()
 	writing := func() (n int) {
 		for _, l := range lanes {

@@ -155,12 +155,12 @@ func (w *Worker) dispatch(in *record.Batch, p *plan, serial int64) {
 	l := w.lanes[in.Partition]
 	// One slow lane must not stop the others, so it is paused below. A source that
 	// does not heed that must not fill the memory either.
-	for l != nil && !l.dead() && (l.bytes >= 2*w.share() || l.endSeq-l.base >= tasksPerLane) {
+	for l != nil && !l.dead() && !w.stopping && (l.bytes >= 2*w.share() || l.endSeq-l.base >= tasksPerLane) {
 		w.waiting = true
 		w.changed.Wait()
 	}
 	w.waiting = false
-	if l == nil || l.dead() || l.serial > serial && l.stale(in) {
+	if l == nil || l.dead() || w.stopping || l.serial > serial && l.stale(in) {
 		// Nobody owns it any more: it is read again by whoever comes next.
 		w.mu.Unlock()
 		w.giveBack(in)

@@ -160,7 +160,10 @@ type LaneStats struct {
 // Stats gives a snapshot. It does no I/O.
 func (w *Worker) Stats() Stats {
 	var ends map[int32]int64
-	if s, ok := w.spec.Source.(sources.Lagger); ok && w.ran.Load() {
+	w.mu.Lock()
+	open := w.phase == Fetching || w.phase == Draining
+	w.mu.Unlock()
+	if s, ok := w.spec.Source.(sources.Lagger); ok && open {
 		ends = s.Ends()
 	}
 	w.mu.Lock()

@@ -338,6 +338,7 @@ func (w *Worker) open(life, read context.Context) error {
 // settleAll waits until nothing is in flight, within drain_timeout where that
 // counts, and then for every runner to leave.
 func (w *Worker) settleAll() {
+	w.flush()
 	w.mu.Lock()
 	defer w.unlock()
 	w.stopping = true
@@ -362,6 +363,17 @@ func (w *Worker) settleAll() {
 	}
 	for w.runners > 0 {
 		w.changed.Wait()
+	}
+}
+
+// flush hastens what the sink has not answered yet, where it waits for more.
+func (w *Worker) flush() {
+	f, ok := w.sink.(sinks.Flusher)
+	if !ok {
+		return
+	}
+	if err := guard("flush", func() error { f.Flush(); return nil }); err != nil {
+		w.abort(err)
 	}
 }
 
@@ -398,12 +410,12 @@ func (w *Worker) close(life context.Context) {
 			w.stop(fmt.Errorf("close %s: %w", what, err), true)
 		}
 	}
-	report("source "+w.spec.Route.From.Addr.String(), guard("close", func() error { return w.spec.Source.Close(ctx) }))
 	w.mu.Lock()
 	for _, l := range w.lanes {
-		l.end()
+		l.end() // all that can be committed is; a revocation by Close finds nothing to do
 	}
 	w.unlock()
+	report("source "+w.spec.Route.From.Addr.String(), guard("close", func() error { return w.spec.Source.Close(ctx) }))
 	report("sink "+w.spec.Route.To.Addr.String(), guard("close", func() error { return w.sink.Close(ctx) }))
 	if w.spec.DeadLetters != nil {
 		report("dead letters", guard("close", func() error { return w.spec.DeadLetters.Close(ctx) }))

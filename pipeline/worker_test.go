@@ -614,6 +614,76 @@ func TestDrainGivesUpAtItsBound(t *testing.T) {
 	})
 }
 
+// deaf is a source that does not heed Pause.
+type deaf struct{ *memSource }
+
+func (deaf) Pause([]int32) {}
+
+// TestSourceThatDoesNotPauseIsHeldToo: its records do not fill the memory, and
+// the drain is still bounded.
+func TestSourceThatDoesNotPauseIsHeldToo(t *testing.T) {
+	in(t, func(t *testing.T) {
+		src := newMemSource(10).add(0, values("v", 0, 1_000)...).add(1, values("f", 0, 1_000)...)
+		src.endless = true
+		sink := newMemSink()
+		sink.hook = func(ctx context.Context, _ *record.Batch, _ func(int)) error { <-ctx.Done(); return ctx.Err() }
+		const budget = 10_000
+		w := newWorker(Spec{Route: testRoute(func(r *configs.Route) { r.Limits.MaxInFlightBytes = budget }), Source: deaf{src}, Sink: sink}, newCommands)
+		ended := make(chan error, 1)
+		go func() { ended <- w.Run(t.Context()) }()
+		synctest.Wait()
+		if s := w.Stats(); s.InFlightBytes > 2*budget || s.Activity != WaitingForSink {
+			t.Errorf("%d bytes in flight, %s", s.InFlightBytes, s.Activity)
+		}
+		begin := time.Now()
+		w.Drain(t.Context())
+		if err := <-ended; err != nil || time.Since(begin) != 10*time.Second {
+			t.Errorf("%v after %v", err, time.Since(begin))
+		}
+		if err := checkCounts(w.Stats()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// lingering is a sink that answers only when it is flushed.
+type lingering struct {
+	memSink
+	waiting []func(error)
+}
+
+func (s *lingering) Write(_ context.Context, _ *record.Batch, done func(error)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting = append(s.waiting, done)
+}
+
+func (s *lingering) Flush() {
+	s.mu.Lock()
+	w := s.waiting
+	s.waiting = nil
+	s.mu.Unlock()
+	for _, done := range w {
+		done(nil)
+	}
+}
+
+func TestDrainFlushes(t *testing.T) {
+	in(t, func(t *testing.T) {
+		src := newMemSource(10).add(0, values("v", 0, 10)...)
+		src.endless = true
+		g := newRig(src, &lingering{}, testRoute())
+		g.start(t.Context())
+		synctest.Wait()
+		begin := time.Now()
+		g.w.Drain(t.Context())
+		g.wait(t)
+		if took := time.Since(begin); took > 0 || src.committedAt(0) == 0 {
+			t.Errorf("took %v, committed %d", took, src.committedAt(0))
+		}
+	})
+}
+
 func TestDeadLettersHoldTheLane(t *testing.T) {
 	in(t, func(t *testing.T) {
 		src := newMemSource(2).add(0, "v0", "e1", "v2", "v3")
