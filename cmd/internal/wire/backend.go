@@ -19,13 +19,12 @@ import (
 // Status gives the goal and the world.
 func (s *server) Status(context.Context) (api.World, error) {
 	st := s.loop.Status()
-	s.mu.Lock()
-	r, broken := s.current, s.broken
-	s.mu.Unlock()
+	goal := s.goals.State()
+	r := goal.Revision
 	w := api.World{
 		Env: r.Env, Namespace: r.Namespace, Serial: r.Serial,
 		Revision: api.Revision{Serial: r.Serial, Time: r.Time, Who: r.Who, Why: r.Why},
-		Observed: st.Observed, Turns: st.Turns, Broken: broken, Started: s.started,
+		Observed: st.Observed, Turns: st.Turns, Broken: goal.Broken, Started: s.started,
 	}
 	if w.Env == "" {
 		w.Env, w.Namespace = s.state.Env(), s.state.Namespace()
@@ -68,9 +67,7 @@ func (r *runtime) allUnits() map[addr.Addr]*unit {
 
 // Plan compares a goal with the world as it is now.
 func (s *server) Plan(ctx context.Context, goal *configs.Config, o api.PlanOptions) (reconcile.Plan, error) {
-	s.mu.Lock()
-	current := s.current
-	s.mu.Unlock()
+	current := s.goals.State().Revision
 	seen, err := s.observe(ctx)
 	if err != nil {
 		return reconcile.Plan{}, err
@@ -198,9 +195,7 @@ func targetsOf(goal *configs.Config, stored map[addr.Addr]configs.Resource, targ
 
 // Apply stores the goal and waits until it is brought about.
 func (s *server) Apply(ctx context.Context, goal *configs.Config, o api.ApplyOptions, progress func(api.ApplyEvent)) (api.ApplyResult, error) {
-	s.mu.Lock()
-	current := s.current
-	s.mu.Unlock()
+	current := s.goals.State().Revision
 	if current.Serial != o.Serial {
 		return api.ApplyResult{}, &api.StaleError{Planned: o.Serial, Stored: current.Serial}
 	}
@@ -212,13 +207,9 @@ func (s *server) Apply(ctx context.Context, goal *configs.Config, o api.ApplyOpt
 	if err != nil {
 		return api.ApplyResult{}, err
 	}
-	allow := reconcile.Allow{}
 	planned := map[addr.Addr]reconcile.Action{}
 	for _, c := range plan.Changes {
 		planned[c.Addr] = c.Action
-		if c.Destructive {
-			allow[c.Addr] = true
-		}
 	}
 	cancel := s.loop.Subscribe(func(e reconcile.Event) {
 		ev := api.ApplyEvent{Addr: e.Addr.String(), Action: string(e.Action), Phase: string(e.Phase), Elapsed: e.Elapsed}
@@ -230,7 +221,8 @@ func (s *server) Apply(ctx context.Context, goal *configs.Config, o api.ApplyOpt
 		}
 	})
 	defer cancel()
-	serial, err := s.propose(ctx, part, proposal{serial: o.Serial, who: o.Who, why: o.Why, allow: allow})
+	s.plant.use(part)
+	next, err := s.goals.Propose(ctx, reconcile.Proposal{Config: part, Who: o.Who, Why: o.Why, Serial: o.Serial, Allow: plan.Destructive()})
 	var stale *reconcile.StaleError
 	if errors.As(err, &stale) {
 		return api.ApplyResult{}, &api.StaleError{Planned: stale.Planned, Stored: stale.Stored}
@@ -238,6 +230,7 @@ func (s *server) Apply(ctx context.Context, goal *configs.Config, o api.ApplyOpt
 	if err != nil {
 		return api.ApplyResult{}, err
 	}
+	serial := next.Serial
 	settled, err := s.loop.Settle(ctx, serial)
 	if err != nil {
 		return api.ApplyResult{Serial: serial}, err
@@ -258,9 +251,7 @@ func (s *server) Apply(ctx context.Context, goal *configs.Config, o api.ApplyOpt
 
 // Tap shows what a route delivers, or what arrives in a stream.
 func (s *server) Tap(ctx context.Context, a addr.Addr, o api.TapOptions, emit func(api.TapEvent) error) error {
-	s.mu.Lock()
-	goal := s.goal
-	s.mu.Unlock()
+	goal := s.goals.State().Config
 	if u := s.runtime.unit(a, false); u != nil {
 		events, stop := u.tap.subscribe()
 		defer stop()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"time"
 
 	"keystone/cmd/internal/api"
 	"keystone/configs"
@@ -108,7 +107,7 @@ func (o *offline) Apply(ctx context.Context, goal *configs.Config, p api.ApplyOp
 	if err != nil {
 		return api.ApplyResult{}, err
 	}
-	encoded, err := EncodeGoal(part)
+	plan, err := o.Plan(ctx, goal, p.PlanOptions)
 	if err != nil {
 		return api.ApplyResult{}, err
 	}
@@ -117,7 +116,8 @@ func (o *offline) Apply(ctx context.Context, goal *configs.Config, p api.ApplyOp
 		return api.ApplyResult{}, err
 	}
 	defer state.Close() //nolint:errcheck // the commit is durable
-	next, err := state.Commit(ctx, reconcile.Revision{Env: o.env, Namespace: part.Settings.Namespace, Time: time.Now(), Who: p.Who, Why: p.Why, Goal: encoded}, p.Serial)
+	goals := reconcile.NewGoals(reconcile.GoalsSpec{Revisions: state, Encode: EncodeGoal, Decode: DecodeGoal})
+	next, err := goals.Propose(ctx, reconcile.Proposal{Config: part, Who: p.Who, Why: p.Why, Serial: p.Serial, Allow: plan.Destructive()})
 	var stale *reconcile.StaleError
 	if errors.As(err, &stale) {
 		return api.ApplyResult{}, &api.StaleError{Planned: stale.Planned, Stored: stale.Stored}

@@ -22,11 +22,11 @@ type runtime struct {
 	*plant
 	base    context.Context // that workers live in
 	changed func()          // a unit ended: the loop should look
+	serial  func() int64    // of the goal
 
-	mu       sync.Mutex // guards everything below; no I/O under it
-	units    map[addr.Addr]*unit
-	streams  map[addr.Addr]*topic
-	revision int64
+	mu      sync.Mutex // guards everything below; no I/O under it
+	units   map[addr.Addr]*unit
+	streams map[addr.Addr]*topic
 }
 
 // topic is a stream that this runtime was told to have.
@@ -41,8 +41,8 @@ type topic struct {
 	restarts int
 }
 
-func newRuntime(ctx context.Context, p *plant, changed func()) *runtime {
-	return &runtime{plant: p, base: ctx, changed: changed, units: map[addr.Addr]*unit{}, streams: map[addr.Addr]*topic{}}
+func newRuntime(ctx context.Context, p *plant, changed func(), serial func() int64) *runtime {
+	return &runtime{plant: p, base: ctx, changed: changed, serial: serial, units: map[addr.Addr]*unit{}, streams: map[addr.Addr]*topic{}}
 }
 
 // Apply carries out one change; see reconcile.Runtime.
@@ -224,18 +224,6 @@ func (r *runtime) unit(a addr.Addr, create bool) *unit {
 		r.units[a] = u
 	}
 	return u
-}
-
-func (r *runtime) serial() int64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.revision
-}
-
-func (r *runtime) setSerial(n int64) {
-	r.mu.Lock()
-	r.revision = n
-	r.mu.Unlock()
 }
 
 // stop drains every route, all at once, within ctx.

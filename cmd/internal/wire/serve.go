@@ -16,7 +16,6 @@ import (
 	"keystone/cmd/internal/api"
 	"keystone/configs"
 	"keystone/configs/addr"
-	"keystone/configs/diag"
 	"keystone/pipeline"
 	"keystone/pipeline/record"
 	"keystone/reconcile"
@@ -31,16 +30,19 @@ const stopTimeout = 45 * time.Second
 // ErrInvalid says that the configuration has errors, which were shown.
 var ErrInvalid = errors.New("the configuration has errors")
 
-// Serve runs the control plane until ctx is done, then drains.
+// Serve runs the control plane until ctx is done, then drains. With errors in
+// the files, what was stored last runs, if anything was.
 func Serve(ctx context.Context, s ServeSpec) error {
+	before, _ := watch.Take(s.Dir) // Load says what is wrong with the files
 	cfg, diags := s.Load()
+	at := cfg
 	if cfg == nil {
 		s.Show(diags)
-		if err := diags.Err(); err != nil {
+		if at = lastGood(s); at == nil {
 			return ErrInvalid
 		}
 	}
-	state, err := store.Open(ctx, store.Options{Dir: cfg.StateDirPath(), Env: cfg.Env, Namespace: cfg.Settings.Namespace})
+	state, err := store.Open(ctx, store.Options{Dir: at.StateDirPath(), Env: at.Env, Namespace: at.Settings.Namespace})
 	if err != nil {
 		return err
 	}
@@ -50,11 +52,21 @@ func Serve(ctx context.Context, s ServeSpec) error {
 		return err
 	}
 	defer lease.Release() //nolint:errcheck // the lock ends with the process
-	srv, err := newServer(ctx, s, cfg, state)
-	if err != nil {
-		return err
+	srv := newServer(ctx, s, at, state)
+	if cfg == nil {
+		srv.goals.Broken(diags, nil)
 	}
-	return srv.run(ctx, cfg)
+	return srv.run(ctx, at, cfg, before)
+}
+
+// lastGood tells where the state of a directory is whose files have errors:
+// in the usual place, if anything was stored there. Nil if not.
+func lastGood(s ServeSpec) *configs.Config {
+	at := &configs.Config{Dir: s.Dir, Env: s.Env, Settings: configs.Settings{StateDir: ".keystone"}}
+	if !s.Watch || !store.Exists(at.StateDirPath()) {
+		return nil
+	}
+	return at
 }
 
 // server is a running control plane.
@@ -64,36 +76,29 @@ type server struct {
 	plant   *plant
 	runtime *runtime
 	loop    *reconcile.Loop
+	goals   *reconcile.Goals
 	rows    reconcile.Ledger
 	log     *slog.Logger
 	started time.Time
-
-	commit sync.Mutex // held while a goal is compared, stored and given to the loop
-
-	mu      sync.Mutex // guards everything below
-	current reconcile.Revision
-	goal    *configs.Config
-	broken  diag.Diagnostics
 }
 
-func newServer(ctx context.Context, s ServeSpec, cfg *configs.Config, state *store.Store) (*server, error) {
-	p := newPlant(cfg, s.Log)
+func newServer(ctx context.Context, s ServeSpec, at *configs.Config, state *store.Store) *server {
+	p := newPlant(at, s.Log)
 	p.ephemeral = s.Ephemeral
 	p.positions = func(source, sink string) pipeline.Positions { return state.Positions(source, sink) }
-	if s.Ephemeral {
+	srv := &server{spec: s, state: state, plant: p, rows: state, log: s.Log, started: time.Now()}
+	if s.Ephemeral { // the topics go with the process, and so does what is known of them
 		memory := &memory{rows: map[string]remembered{}}
 		p.positions = func(source, sink string) pipeline.Positions { return kept{memory, source + "\n" + sink} }
-	}
-	srv := &server{spec: s, state: state, plant: p, rows: state, log: s.Log, started: time.Now()}
-	if s.Ephemeral {
-		srv.rows = &memoryLedger{rows: map[addr.Addr]reconcile.Applied{}} // the topics go with the process
+		srv.rows = &memoryLedger{rows: map[addr.Addr]reconcile.Applied{}}
 	}
 	// Workers outlive ctx, to be drained; they end with run.
-	srv.runtime = newRuntime(context.WithoutCancel(ctx), p, func() { srv.loop.Trigger() })
+	srv.runtime = newRuntime(context.WithoutCancel(ctx), p, func() { srv.loop.Trigger() }, func() int64 { return srv.goals.State().Revision.Serial })
 	srv.loop = reconcile.NewLoop(reconcile.LoopSpec{
 		Runtime: srv.runtime, Ledger: srv.rows, Decode: decodeLike, Rand: rand.Float64, Log: s.Log,
 	})
-	return srv, nil
+	srv.goals = reconcile.NewGoals(reconcile.GoalsSpec{Revisions: state, Loop: srv.loop, Encode: EncodeGoal, Decode: DecodeGoal, Log: s.Log})
+	return srv
 }
 
 func decodeLike(like *configs.Config, rs []configs.Resource) (*configs.Config, error) {
@@ -106,10 +111,10 @@ func decodeLike(like *configs.Config, rs []configs.Resource) (*configs.Config, e
 	return c, nil
 }
 
-// run serves until ctx is done.
-func (s *server) run(ctx context.Context, cfg *configs.Config) (err error) {
+// run serves until ctx is done. at says where; cfg is the files' goal, nil if they have errors.
+func (s *server) run(ctx context.Context, at, cfg *configs.Config, before watch.Snapshot) (err error) {
 	defer s.plant.close()
-	listeners, err := s.listen(ctx, cfg)
+	listeners, err := s.listen(ctx, at)
 	if err != nil {
 		return err
 	}
@@ -118,7 +123,7 @@ func (s *server) run(ctx context.Context, cfg *configs.Config) (err error) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer stopServing()
-	if err := s.first(ctx, cfg); err != nil {
+	if err := s.first(ctx, cfg, before); err != nil {
 		return errors.Join(err, closeAll(listeners))
 	}
 	answers := &api.Server{Backend: s, Version: s.spec.Version, Goals: api.Codec{Encode: EncodeGoal, Decode: DecodeGoal}, Log: s.log}
@@ -137,7 +142,7 @@ func (s *server) run(ctx context.Context, cfg *configs.Config) (err error) {
 	looped := make(chan error, 1)
 	go func() { looped <- s.loop.Run(looping) }()
 	if s.spec.Watch {
-		wg.Go(func() { s.watch(ctx) })
+		wg.Go(func() { s.watch(ctx, before.Hash) })
 	}
 	select {
 	case <-ctx.Done():
@@ -190,117 +195,50 @@ func closeAll(ls []net.Listener) error {
 	return errors.Join(errs...)
 }
 
-// first gives the loop its first goal: the files, or what apply stored.
-func (s *server) first(ctx context.Context, cfg *configs.Config) error {
-	current, err := s.state.Current(ctx)
-	if err != nil {
+// first gives the loop its first goal: the files, or what was stored last.
+func (s *server) first(ctx context.Context, cfg *configs.Config, files watch.Snapshot) error {
+	if s.spec.Watch && cfg != nil {
+		return s.take(ctx, cfg, files, "keystone serve")
+	}
+	if err := s.goals.Open(ctx); err != nil {
 		return err
 	}
-	s.mu.Lock()
-	s.current = current
-	s.mu.Unlock()
-	if s.spec.Watch {
-		_, err := s.propose(ctx, cfg, proposal{serial: current.Serial, who: whoami(), why: "keystone serve"})
-		return err
-	}
-	if current.Serial == 0 {
+	switch st := s.goals.State(); {
+	case st.Revision.Serial == 0:
 		s.log.Warn("nothing is stored yet, so nothing runs: store a goal with `keystone apply`")
-		return nil
+	case cfg == nil:
+		s.log.Error("the files have errors: what was stored last runs", "revision", st.Revision.Serial)
 	}
-	goal, err := DecodeGoal(current.Goal)
-	if err != nil {
-		return err
-	}
-	s.give(goal, current, nil)
 	return nil
 }
 
-// watch proposes each edit; a broken one leaves the last good goal. What
-// was loaded at start is told once more and equals the current goal.
-func (s *server) watch(ctx context.Context) {
-	w := watch.New(watch.Options{Dir: s.spec.Dir, Log: s.log}, "")
-	w.Run(ctx, func(c watch.Change) {
+// take makes the files' configuration the goal.
+func (s *server) take(ctx context.Context, cfg *configs.Config, files watch.Snapshot, why string) error {
+	s.plant.use(cfg)
+	_, err := s.goals.Propose(ctx, reconcile.Proposal{Config: cfg, Who: whoami(), Why: why, Sources: files.Files, Serial: reconcile.Latest})
+	return err
+}
+
+// watch takes each edit; a broken one leaves the last good goal.
+func (s *server) watch(ctx context.Context, since string) {
+	watch.New(watch.Options{Dir: s.spec.Dir, Log: s.log}, since).Run(ctx, func(c watch.Change) {
 		if c.Err != nil {
-			s.log.Error("the configuration cannot be read: the last good revision keeps running", "error", c.Err)
+			s.goals.Broken(nil, c.Err)
+			s.log.Error("the files cannot be read: the last good revision keeps running", "error", c.Err)
 			return
 		}
-		s.edited(ctx)
-	})
-}
-
-func (s *server) edited(ctx context.Context) {
-	cfg, diags := s.spec.Load()
-	if cfg == nil {
-		s.mu.Lock()
-		s.broken = diags
-		serial := s.current.Serial
-		s.mu.Unlock()
-		s.spec.Show(diags)
-		s.log.Error("the edit has errors and is not taken: the last good revision keeps running", "revision", serial)
-		return
-	}
-	s.mu.Lock()
-	s.broken = nil
-	serial := s.current.Serial
-	s.mu.Unlock()
-	if _, err := s.propose(ctx, cfg, proposal{serial: serial, who: whoami(), why: "files changed"}); err != nil && ctx.Err() == nil {
-		s.log.Error("the edit could not be taken", "error", err)
-	}
-}
-
-// proposal says on which revision a goal builds, and what it may destroy.
-type proposal struct {
-	serial   int64
-	who, why string
-	allow    reconcile.Allow
-}
-
-// propose stores a goal as the next revision, unless it equals the current one, and
-// gives it to the loop.
-func (s *server) propose(ctx context.Context, cfg *configs.Config, p proposal) (int64, error) {
-	s.commit.Lock()
-	defer s.commit.Unlock()
-	goal, err := EncodeGoal(cfg)
-	if err != nil {
-		return 0, err
-	}
-	s.mu.Lock()
-	current := s.current
-	s.mu.Unlock()
-	if current.Serial != p.serial {
-		return 0, &reconcile.StaleError{Planned: p.serial, Stored: current.Serial}
-	}
-	if current.Serial == 0 || !sameGoal(current.Goal, goal) {
-		r := reconcile.Revision{Env: cfg.Env, Namespace: cfg.Settings.Namespace, Time: time.Now(), Who: p.who, Why: p.why, Goal: goal}
-		if current, err = s.state.Commit(ctx, r, p.serial); err != nil {
-			return 0, err
+		cfg, diags := s.spec.Load()
+		if cfg == nil {
+			s.goals.Broken(diags, nil)
+			s.spec.Show(diags)
+			s.log.Error("the edit has errors and is not taken", "so", s.goals.State().Message())
+			return
 		}
-	}
-	s.give(cfg, current, p.allow)
-	return current.Serial, nil
-}
-
-// sameGoal compares what two goals mean: positions in files do not count.
-func sameGoal(a, b []byte) bool {
-	x, err := DecodeGoal(a)
-	if err != nil {
-		return false
-	}
-	y, err := DecodeGoal(b)
-	if err != nil {
-		return false
-	}
-	plan := reconcile.Diff(reconcile.Goal{Env: y.Env, Namespace: y.Settings.Namespace, Config: y}, reconcile.AsApplied(x, time.Time{}), time.Time{})
-	return len(plan.Changes) == 0 && x.Settings.Namespace == y.Settings.Namespace
-}
-
-func (s *server) give(cfg *configs.Config, r reconcile.Revision, allow reconcile.Allow) {
-	s.plant.use(cfg)
-	s.runtime.setSerial(r.Serial)
-	s.mu.Lock()
-	s.current, s.goal = r, cfg
-	s.mu.Unlock()
-	s.loop.SetGoal(reconcile.Goal{Serial: r.Serial, Env: cfg.Env, Namespace: cfg.Settings.Namespace, Config: cfg}, allow)
+		if err := s.take(ctx, cfg, c.Snapshot, "files changed"); err != nil && ctx.Err() == nil {
+			s.goals.Broken(nil, err)
+			s.log.Error("the edit could not be taken: the last good revision keeps running", "error", err)
+		}
+	})
 }
 
 // whoami names the user of this process in revisions and the audit.
