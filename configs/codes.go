@@ -53,7 +53,7 @@ func Codes() []diag.Code {
 	return append([]diag.Code{
 		{Code: codeFiles, Summary: "Cannot read the configuration", Doc: "A configuration is a directory with at least one file NAME.ks.hcl that can be read."},
 		{Code: codeFileName, Summary: "File name with other dots", Doc: "NAME.ks.hcl belongs to every environment, NAME.ENV.ks.hcl is the overlay of one. Variables are in keystone.ksvars, ENV.ksvars and NAME.auto.ksvars."},
-		{Code: codeTooLarge, Summary: "File too large", Doc: "A file has at most 4 MiB. Split it; file boundaries carry no meaning."},
+		{Code: codeTooLarge, Summary: "File too large", Doc: "A file has at most 4 MiB, and at most a million words and signs. Split it; file boundaries carry no meaning."},
 		{Code: codeEncoding, Summary: "Not UTF-8", Doc: "Files are UTF-8 without a byte order mark."},
 		{Code: codeNesting, Summary: "Nested too deeply", Doc: "Brackets, blocks and templates nest at most 200 deep, and an expression has at most 10,000 operators: more would overflow the parser's stack."},
 		{Code: codeSyntax, Summary: "Not HCL", Doc: "The file breaks the grammar of HCL; the message is HCL's own."},

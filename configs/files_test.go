@@ -40,6 +40,7 @@ func TestUnreadable(t *testing.T) {
 		{"no files", dir, "keystone init"},
 		{"a file", path, "is a file. A configuration is a directory"},
 		{"too large", dir, "at most 4194304"},
+		{"too many words", dir, "at most 1000000"},
 		{"no regular file", dir, "is not a regular file"},
 	} {
 		switch c.name {
@@ -49,6 +50,10 @@ func TestUnreadable(t *testing.T) {
 			}
 		case "too large":
 			if err := os.WriteFile(path, []byte(strings.Repeat("#\n", 3<<20)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		case "too many words":
+			if err := os.WriteFile(path, []byte("locals {\n  x = ["+strings.Repeat("[],", 400_000)+"]\n}\n"), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		case "no regular file":

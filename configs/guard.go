@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	maxNesting   = 200    // brackets, blocks and templates inside one another
-	maxOperators = 10_000 // in one expression: HCL builds and walks a tree as deep as they are many
+	maxNesting   = 200       // brackets, blocks and templates inside one another
+	maxTokens    = 1_000_000 // in one file: each costs the parser hundreds of bytes
+	maxOperators = 10_000    // in one expression: HCL builds and walks a tree as deep as they are many
 )
 
 // guard refuses what HCL's recursive parser and evaluator must never see: a
@@ -29,11 +30,28 @@ func guard(src []byte, name string) diag.Diagnostics {
 		diags.Addf(diag.Range{File: name, Start: pos, End: pos}, codeEncoding, "Not UTF-8", "Byte %d of the file is not part of a UTF-8 character. Save the file in UTF-8.", at)
 		return diags
 	}
+	if n := roughTokens(src); n > maxTokens {
+		diags.Addf(diag.Range{File: name}, codeTooLarge, "File too large", "The file has about %d words and signs; a file of a configuration has at most %d. Split it.", n, maxTokens)
+		return diags
+	}
 	tokens, _ := hclsyntax.LexConfig(src, name, hcl.InitialPos)
 	if t, what, limit := tooDeep(tokens); t != nil {
 		diags.Addf(toRange(t.Range), codeNesting, what, "More than %d here. Split the expression or block, for example with locals.", limit)
 	}
 	return diags
+}
+
+// roughTokens counts words and signs, wherever they stand.
+func roughTokens(src []byte) int {
+	n, word := 0, false
+	for _, c := range src {
+		isWord := c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= utf8.RuneSelf
+		if isWord && !word || !isWord && c > ' ' {
+			n++
+		}
+		word = isWord
+	}
+	return n
 }
 
 // level is one open bracket.

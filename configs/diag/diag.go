@@ -30,10 +30,14 @@ type Range struct {
 	End   Pos    `json:"end"`
 }
 
-// String gives file:line:column of the start.
+// String gives file:line:column of the start, or the file alone where there
+// is no line.
 func (r Range) String() string {
-	if r.File == "" {
+	switch {
+	case r.File == "":
 		return "-"
+	case r.Start.Line == 0:
+		return r.File
 	}
 	return fmt.Sprintf("%s:%d:%d", r.File, r.Start.Line, r.Start.Column)
 }
