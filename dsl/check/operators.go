@@ -266,7 +266,7 @@ func (c *checker) in(token ir.Span, a, b *ir.Node) *ir.Node {
 		if values, ok := b.Value.([]any); ok && b.Op == ir.Const && class(a.Type) != "" {
 			for _, v := range values {
 				if y := class(TypeOf(v)); y != "" && y != class(a.Type) {
-					return c.fail(token, codeCompare, "Values of different types", "%s is %s, and the element %v never equals it.", c.text(a), typeName(a.Type), v)
+					return c.fail(token, codeCompare, "Values of different types", "%s is %s, and an element that is %s never equals it.", c.text(a), typeName(a.Type), typeName(TypeOf(v)))
 				}
 			}
 		}
@@ -326,8 +326,8 @@ func (c *checker) matches(n *ast.BinaryNode) *ir.Node {
 	re, err := regexp.Compile(text)
 	if err != nil {
 		var e *syntax.Error
-		detail := err.Error()
-		if errors.As(err, &e) {
+		detail := "The constant is no regular expression"
+		if errors.As(err, &e) && c.src.token(c.src.at(pattern.Span.Start)).Kind == lexer.String { // a constant's value is not shown
 			detail = e.Code.String() + ": `" + e.Expr + "`"
 		}
 		return c.fail(pattern.Span, codeRegexp, "Invalid regular expression", "%s.", detail)

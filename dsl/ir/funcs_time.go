@@ -80,7 +80,7 @@ func zoneKnown(v any) string {
 			return ""
 		}
 	}
-	return fmt.Sprintf("There is no time zone %v. Zones have IANA names as 'Europe/Berlin'.", v)
+	return "There is no such time zone. Zones have IANA names as 'Europe/Berlin'."
 }
 
 // ParseDuration reads what time.ParseDuration does, and days: 7d, 1d12h.

@@ -89,3 +89,44 @@ type Route struct {
 	Headers    []Output // nil values remove the header
 	Derived    []Derived
 }
+
+// Reads gives the field nodes that read the input event (after explode, the
+// event with one element in the list's place), in the order of the text: to
+// see which names a route relies on.
+func (r *Route) Reads() []*Node {
+	var out []*Node
+	add := func(e *Expr) {
+		if e != nil {
+			e.Root.Walk(func(n *Node) bool {
+				if n.Op == Field {
+					out = append(out, n)
+				}
+				return true
+			})
+		}
+	}
+	for _, f := range r.Filter {
+		add(f)
+	}
+	add(r.Explode)
+	var outputs func([]Output)
+	outputs = func(list []Output) {
+		for _, o := range list {
+			add(o.Expr)
+			outputs(o.Object)
+		}
+	}
+	outputs(r.Project)
+	outputs(r.Set)
+	if !r.HasProject && len(r.Set)+len(r.Drop) == 0 { // the output is the input
+		add(r.Key)
+		outputs(r.Headers)
+		for _, d := range r.Derived {
+			add(d.Expr)
+			for _, p := range d.Pattern {
+				add(p.Expr)
+			}
+		}
+	}
+	return out
+}
