@@ -29,7 +29,7 @@ type Config struct {
 	Compression string
 	Linger      time.Duration // how long a partition waits for more records
 	BatchBytes  int32         // largest record batch: the topic's max.message.bytes; 0: Kafka's default
-	BufferBytes int64         // keys, values and headers that are on their way at most; 32 MiB unless said
+	BufferBytes int64         // records that are on their way at most, bookkeeping included; 32 MiB unless said
 	// Origin adds the header ks-origin: where each record came from.
 	Origin bool
 }

@@ -76,9 +76,7 @@ func (s *Sink) classify(f failure) sinks.Failure {
 		out.Outcome = sinks.Unknown
 	case errors.Is(f.err, context.DeadlineExceeded):
 		out.Code = "timeout"
-		if h := s.pr.Health.Err(); h != nil {
-			f.err = errors.Join(f.err, h)
-		}
+		f.err = s.pr.Health.Because(f.err)
 	}
 	out.Err = s.cfg.Client.Explain("write to topic "+s.cfg.Topic, f.err)
 	return out

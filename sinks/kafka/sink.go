@@ -8,8 +8,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/semaphore"
 
 	"keystone/pipeline/record"
@@ -34,12 +36,13 @@ type Sink struct {
 	ctx    context.Context // ends with Close: what is not yet sent is given up
 	cancel context.CancelFunc
 
-	mu       sync.Mutex // guards inflight, idle, closed, stopped, free
+	mu       sync.Mutex // guards inflight, idle, closed, stopped
 	inflight int
 	idle     chan struct{} // closed when inflight is 0 after Close began
 	closed   bool          // no more writes
 	stopped  bool          // no more work
-	free     []*delivery
+
+	spare sync.Pool // of *delivery: an idle route keeps none for long
 
 	flushing atomic.Bool
 	purging  atomic.Bool
@@ -65,9 +68,7 @@ func (s *Sink) Open(ctx context.Context) error {
 
 // explain classifies an error of the whole sink.
 func (s *Sink) explain(what string, err error) error {
-	if h := s.pr.Health.Err(); h != nil && !client.Refused(err) {
-		err = errors.Join(err, h)
-	}
+	err = s.pr.Health.Because(err)
 	out := s.cfg.Client.Explain(what+" topic "+s.cfg.Topic, err)
 	if errors.Is(err, kerr.UnknownTopicOrPartition) {
 		out = fmt.Errorf("topic %s does not exist on the cluster at %s: %w", s.cfg.Topic, s.cfg.Client, err)
@@ -86,7 +87,7 @@ func (s *Sink) Write(ctx context.Context, b *record.Batch, done func(error)) {
 		return
 	}
 	// A batch larger than the whole budget goes alone.
-	weight := min(int64(b.Bytes)+1, s.cfg.BufferBytes)
+	weight := min(int64(b.Bytes)+perRecord*int64(len(b.Records)), s.cfg.BufferBytes)
 	if err := s.budget.Acquire(ctx, weight); err != nil {
 		done(fmt.Errorf("topic %s: %w", s.cfg.Topic, err))
 		return
@@ -109,6 +110,10 @@ func (s *Sink) Write(ctx context.Context, b *record.Batch, done func(error)) {
 }
 
 const deliveryTimeout = time.Minute
+
+// perRecord is what a record on its way costs beside its bytes: a million
+// empty ones would fit into no bytes at all.
+const perRecord = int64(unsafe.Sizeof(kgo.Record{}))
 
 // Flush ends the lingering of what was written.
 func (s *Sink) Flush() {
@@ -182,10 +187,8 @@ func (s *Sink) take(weight int64, done func(error)) *delivery {
 		return nil
 	}
 	s.inflight++
-	var d *delivery
-	if n := len(s.free); n > 0 {
-		d, s.free = s.free[n-1], s.free[:n-1]
-	} else {
+	d, ok := s.spare.Get().(*delivery)
+	if !ok {
 		d = newDelivery(s)
 	}
 	d.weight, d.done = weight, done
@@ -196,11 +199,9 @@ func (s *Sink) take(weight int64, done func(error)) *delivery {
 func (s *Sink) give(d *delivery) {
 	s.budget.Release(d.weight)
 	d.reset()
+	s.spare.Put(d)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.free) < 8 && cap(d.slab) <= 1<<15 {
-		s.free = append(s.free, d)
-	}
 	s.inflight--
 	if s.inflight == 0 && s.closed {
 		close(s.idle)

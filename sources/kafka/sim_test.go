@@ -165,3 +165,39 @@ func TestSimHandOver(t *testing.T) {
 		a.Close()
 	})
 }
+
+// Close obeys its context when the broker is gone, and Open says so.
+func TestSimGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var vn kfake.VirtualNetwork
+		b, err := embedded.Start(t.Context(), embedded.Options{Listen: vn.Listen, Port: 9092, RetainEvery: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := client.Options{Brokers: b.Addrs(), Dial: vn.DialContext}
+		name, a := topic(t, o, 1, nil)
+		a.Close()
+		conf := kafka.Config{Client: o, Topic: name, Group: "g"}
+		m := start(t, conf, "m", newOracle())
+		m.await("its partition", func() bool { return len(m.owned) == 1 })
+		b.Close()
+		m.await("the problem", func() bool { return len(m.problems) > 0 })
+		m.stop()
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		began := time.Now()
+		_ = m.src.Close(ctx) // nobody hears that we leave
+		if took := time.Since(began); took > 20*time.Second {
+			t.Errorf("close took %v", took)
+		}
+		began = time.Now()
+		_, err = tryStart(t, conf, "m", newOracle())
+		if err == nil || !strings.Contains(err.Error(), "cannot connect to the cluster at "+o.Brokers[0]) {
+			t.Errorf("open: %v", err)
+		}
+		if took := time.Since(began); took > 20*time.Second {
+			t.Errorf("open took %v", took)
+		}
+		t.Logf("%v", err)
+	})
+}

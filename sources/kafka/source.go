@@ -137,9 +137,7 @@ func (s *Source) missing(err error) error {
 
 // explain words an error and says by its type whether trying again helps.
 func (s *Source) explain(what string, err error) error {
-	if h := s.health.Err(); h != nil && !client.Refused(err) && !errors.Is(err, h) {
-		err = errors.Join(err, h)
-	}
+	err = s.health.Because(err)
 	out := s.cfg.Client.Explain(what, err)
 	if client.Refused(err) || errors.Is(err, kerr.InvalidTopicException) || errors.Is(err, kerr.InvalidGroupID) {
 		return sources.Fatal{Err: out}

@@ -68,9 +68,7 @@ func (t Tap) Read(ctx context.Context, f func(*record.Batch) error) error {
 		from, until, err = t.bounds(ctx, adm)
 	}
 	if err != nil {
-		if h := health.Err(); h != nil && !client.Refused(err) {
-			err = errors.Join(err, h)
-		}
+		err = health.Because(err)
 		if errors.Is(err, kerr.UnknownTopicOrPartition) {
 			return fmt.Errorf("topic %s does not exist on the cluster at %s: %w", t.Topic, t.Client, err)
 		}

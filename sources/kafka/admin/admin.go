@@ -67,10 +67,7 @@ func (a *Admin) ClusterID(ctx context.Context) (string, error) {
 }
 
 func (a *Admin) explain(what string, err error) error {
-	if h := a.health.Err(); h != nil && !client.Refused(err) && !errors.Is(err, h) {
-		err = errors.Join(err, h)
-	}
-	return a.opts.Explain(what, err)
+	return a.opts.Explain(what, a.health.Because(err))
 }
 
 // Refused tells whether an error of this package is about credentials,

@@ -50,7 +50,7 @@ func (o Options) Explain(what string, err error) error {
 		return fmt.Errorf("%s: %s closed the connection: %w", what, at, err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s: no answer from %s in time: %w", what, at, err)
-	case strings.Contains(err.Error(), "unable to dial"): // how the library words it; only the text hangs on it, no decision
+	case strings.Contains(err.Error(), dialing):
 		return fmt.Errorf("%s: cannot connect to %s; does it run there? %w", what, at, err)
 	}
 	return fmt.Errorf("%s on %s: %w", what, at, err)

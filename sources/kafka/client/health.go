@@ -1,9 +1,11 @@
 package client
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -62,3 +64,16 @@ func (h *Health) Err() error {
 	}
 	return last.err
 }
+
+// Because adds to err why no broker answers, where err does not say so itself:
+// what the library returns is often only that time is up.
+func (h *Health) Because(err error) error {
+	why := h.Err()
+	if why == nil || Refused(err) || errors.Is(err, why) || errors.Is(why, err) || strings.Contains(err.Error(), dialing) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, why)
+}
+
+// dialing is how the library words that it cannot connect. Only texts hang on it, no decision.
+const dialing = "unable to dial"
