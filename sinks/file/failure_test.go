@@ -211,6 +211,12 @@ func TestSingleRun(t *testing.T) {
 			mustClose(t, s)
 			expect(t, dir, map[string]string{file: "1\n"})
 
+			s = run() // interrupted after a checkpoint
+			mustPut(t, s, key+"2")
+			mustSync(t, s)
+			mustClose(t, s)
+			expect(t, dir, map[string]string{file: "1\n", unfinished(file): "2\n"})
+
 			s = run() // killed
 			mustPut(t, s, key+"3")
 			mustSync(t, s)

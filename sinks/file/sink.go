@@ -377,9 +377,8 @@ func (s *sink) Finish(context.Context) error {
 }
 
 // Close writes what waits and closes the files. The files of a single run get
-// their names when the run was finished, or nothing was written after the last
-// Sync; they are deleted when there was no Sync at all, and else kept for
-// whoever continues from it.
+// their names if the run was finished. Else they are deleted when there was
+// no Sync, and kept under their unfinished names for whoever continues from it.
 func (s *sink) Close(context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -398,12 +397,13 @@ func (s *sink) Close(context.Context) error {
 	if s.journal != nil && s.given && !s.dirty {
 		errs = append(errs, s.journal.mark())
 	}
-	whole := s.ended || s.given && !s.dirty
 	for name := range s.mine {
 		switch {
-		case whole && errors.Join(errs...) == nil:
+		case s.ended && !s.dirty && errors.Join(errs...) == nil:
 			errs = append(errs, s.publish(name))
-		case !s.given:
+		case s.given:
+			s.log.Warn("the run is not complete: what it wrote is left under another name", "path", filepath.Join(s.root.Name(), unfinished(name)))
+		default:
 			errs = append(errs, s.root.Remove(unfinished(name)))
 		}
 	}
