@@ -13,7 +13,7 @@ import (
 func (c *Cluster) Options() spec.Options {
 	tls, sasl := &c.TLS, &c.SASL
 	return spec.Options{
-		spec.Strings("brokers", &c.Brokers, "Addresses of brokers to begin with, HOST:PORT each; the others are found through them.").Required().Eg(`["127.0.0.1:9092"]`),
+		spec.Strings("brokers", &c.Brokers, "Addresses of brokers to begin with, HOST:PORT each; the others are found through them.").Required().Eg(`["127.0.0.1:9092"]`).Also("bootstrap_servers", "servers", "hosts", "addresses", "urls"),
 		spec.String("client_id", &c.ClientID, "How Keystone names itself to the brokers, in their logs and quotas.").Default("keystone"),
 		spec.Duration("dial_timeout", &c.DialAfter, "How long connecting to one broker may take.").Default(10*time.Second).Between(0.1, 300),
 		spec.Nested("tls", "Speak TLS to the brokers. An empty block uses the system's certificate authorities.", spec.Options{

@@ -21,17 +21,17 @@ func (s *Stream) options(refs *streamRefs) spec.Options {
 		spec.String("description", &s.Description, "What the events are, for people.").Effect(spec.Live),
 		spec.Reference("cluster", &refs.cluster, "Where the topic is. May be left out when there is only one cluster; with none it is the broker inside the process.", "cluster").Effect(spec.Replace).Eg("cluster.main"),
 		spec.String("external", &s.External, "The stream NAMESPACE.STREAM of another namespace: this configuration reads or writes it and never changes it.").Effect(spec.Replace).Eg(`"ads.playback"`),
-		spec.String("topic", &s.Topic, "Name of the topic; the block's name unless said, with -KEY for an instance of for_each.").Effect(spec.Replace).Eg(`"prod.playback"`),
+		spec.String("topic", &s.Topic, "Name of the topic; the block's name unless said, with -KEY for an instance of for_each.").Effect(spec.Replace).Eg(`"prod.playback"`).Also("name", "topic_name"),
 		spec.Bool("managed", &s.Managed, "Create and change the topic. With false it must exist, and is neither created nor changed.").Default(true).Effect(spec.Live),
 		spec.Int("partitions", &s.Partitions, "Number of partitions. It can grow (keys then move to other partitions) and never shrinks.").Default(1).Between(1, 100_000).Effect(spec.Live),
-		spec.Int("replication", &s.Replication, "Copies of each partition; -1 is the cluster's own default.").Default(-1).Between(-1, 32_767).Effect(spec.Live),
-		spec.Duration("retention", &s.Retention, "How long events are kept; \"forever\" keeps all. The cluster's own default unless said.").Between(-1, 100*365*24*3600).Effect(spec.Live).Eg(`"24h"`),
+		spec.Int("replication", &s.Replication, "Copies of each partition; -1 is the cluster's own default.").Default(-1).Between(-1, 32_767).Effect(spec.Live).Also("replicas", "replication_factor"),
+		spec.Duration("retention", &s.Retention, "How long events are kept; \"forever\" keeps all. The cluster's own default unless said.").Between(-1, 100*365*24*3600).Effect(spec.Live).Eg(`"24h"`).Also("retention_ms", "ttl"),
 		spec.StringMap("config", &s.Config, "Further settings of the topic, by Kafka's names.").Effect(spec.Live).Eg(`{ "cleanup.policy" = "compact" }`),
 		spec.Expr("key", &s.Key, "The message key of events written here, where the route has none of its own.").Effect(spec.Live).Eg(`"user_id"`),
-		spec.Schema("schema", &s.Schema, "Type of the events. Without one, names in expressions are unchecked.").Effect(spec.Live).Eg("object({ user_id = string, ts = timestamp_ms })"),
+		spec.Schema("schema", &s.Schema, "Type of the events. Without one, names in expressions are unchecked.").Effect(spec.Live).Eg("object({ user_id = string, ts = timestamp_ms })").Also("type", "fields", "columns"),
 		spec.Enum("on_destroy", &s.OnDestroy, "Whether the topic goes when the block does.", "keep", "delete").Default("keep").Effect(spec.Live),
 		spec.Enum("compression", &s.Compression, "How batches written here are compressed.", "zstd", "lz4", "snappy", "gzip", "none").Default("zstd"),
-		spec.Bytes("max_message_bytes", &s.MaxMessage, "Largest message of the topic; the cluster's own default (usually 1 MiB) unless said.").Between(1024, 1<<30).Effect(spec.Live).Eg(`"4MiB"`),
+		spec.Bytes("max_message_bytes", &s.MaxMessage, "Largest message of the topic; the cluster's own default (usually 1 MiB) unless said.").Between(1024, 1<<30).Effect(spec.Live).Eg(`"4MiB"`).Also("max_bytes"),
 	}
 }
 

@@ -81,6 +81,14 @@ func exampleOf(o *Option) string {
 }
 
 func (o Options) didYouMean(name string) string {
+	for _, x := range o {
+		switch {
+		case slices.Contains(x.Synonyms, name):
+			return fmt.Sprintf(" It is called %q.", x.Name)
+		case x.Kind == KindBlock && x.Block.Find(name) != nil:
+			return fmt.Sprintf(" It belongs into the nested block %s { }.", x.Name)
+		}
+	}
 	if near := diag.DidYouMean(name, o.Names()); near != "" {
 		return near
 	}

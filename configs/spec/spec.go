@@ -116,6 +116,7 @@ type Option struct {
 	Refs       []string // block types that a KindRef may name
 	Output     bool     // an expression or pattern over the route's output event rather than its input
 	Block      Options  // of KindBlock
+	Synonyms   []string // what other tools call it: never accepted, but suggested from
 	Present    *bool    // of KindBlock: set to whether the block is written
 	Set        *bool    // if not nil: set to whether the user wrote the option
 
@@ -253,6 +254,10 @@ func (o *Option) OverOutput() *Option { o.Output = true; return o }
 
 // Presence binds whether a nested block is written.
 func (o *Option) Presence(p *bool) *Option { o.Present = p; return o }
+
+// Also names what other tools call the option, so that who writes that is
+// told the right name.
+func (o *Option) Also(words ...string) *Option { o.Synonyms = words; return o }
 
 // Written binds whether the user wrote the option.
 func (o *Option) Written(p *bool) *Option { o.Set = p; return o }
