@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -323,7 +324,8 @@ func (e *HaltError) Error() string {
 	if e.At != "" {
 		at = e.At + ": "
 	}
-	return fmt.Sprintf("%s%s (%s); stopped before offset %d of %s, partition %d, because on_error is \"stop\"", at, e.Err, e.Code, e.Offset, e.Topic, e.Partition)
+	text := strings.TrimSuffix(e.Err.Error(), ".")
+	return fmt.Sprintf("%s%s (%s): the route stopped before offset %d of %s, partition %d, because on_error is \"stop\"", at, text, e.Code, e.Offset, e.Topic, e.Partition)
 }
 
 // Unwrap gives the cause.
