@@ -3,7 +3,7 @@ package json
 import "encoding/binary"
 
 const (
-	keyBytesMax = 46  // longer keys are not foreseen
+	keyBytesMax = 48  // longer keys are not foreseen
 	keysMax     = 128 // of one object; beyond them the order is learnt anew
 )
 
@@ -17,28 +17,37 @@ type order struct {
 }
 
 type key struct {
-	child int32 // in the trie, or -1
-	next  int32 // index of the key that came after it last time, or -1
-	n     uint16
-	text  [keyBytesMax + 8]byte // zeros after n
+	word0, mask0 uint64 // the first eight bytes, and ones where the key has any
+	word1, mask1 uint64 // the next eight
+	child        int32  // in the trie, or -1
+	next         int32  // index of the key that came after it last time, or -1
+	n            int32
+	text         [keyBytesMax]byte
+}
+
+// begins tells whether doc[i:], of at least 16 bytes, begins with the first
+// 16 bytes of the key.
+func (k *key) begins(doc []byte, i int) bool {
+	d := doc[i : i+16]
+	return (binary.LittleEndian.Uint64(d)^k.word0)&k.mask0|(binary.LittleEndian.Uint64(d[8:])^k.word1)&k.mask1 == 0
 }
 
 // match tells whether doc[i:] begins with the key.
 func (k *key) match(doc []byte, i int) bool {
+	if i+16 <= len(doc) && k.n <= 16 {
+		return k.begins(doc, i)
+	}
 	n := int(k.n)
-	if i+keyBytesMax+8 > len(doc) {
-		return i+n <= len(doc) && string(doc[i:i+n]) == string(k.text[:n])
-	}
-	d := doc[i : i+keyBytesMax+8]
-	j := 0
-	for ; j+8 <= n; j += 8 {
-		if binary.LittleEndian.Uint64(d[j:]) != binary.LittleEndian.Uint64(k.text[j:]) {
-			return false
-		}
-	}
-	// The rest of the last word: shift out what is beyond the key.
-	rest := uint(8*(8-(n-j))) & 127
-	return (binary.LittleEndian.Uint64(d[j:])^binary.LittleEndian.Uint64(k.text[j:]))<<rest == 0
+	return i+n <= len(doc) && string(doc[i:i+n]) == string(k.text[:n])
+}
+
+func newKey(text []byte, child int32) key {
+	k := key{child: child, next: -1, n: int32(len(text))}
+	copy(k.text[:], text)
+	k.word0, k.word1 = binary.LittleEndian.Uint64(k.text[:]), binary.LittleEndian.Uint64(k.text[8:])
+	k.mask0 = ^uint64(0) >> (64 - 8*min(len(text), 8))
+	k.mask1 = 1<<(8*min(max(len(text)-8, 0), 8)) - 1
+	return k
 }
 
 // learn remembers that text came after the key before, and gives its index,
@@ -59,8 +68,7 @@ func (o *order) learn(before int32, text []byte, child int32) int32 {
 			o.keys, o.first, before = o.keys[:0], 0, -1
 		}
 		at = int32(len(o.keys))
-		o.keys = append(o.keys, key{child: child, next: -1, n: uint16(len(text))})
-		copy(o.keys[at].text[:], text)
+		o.keys = append(o.keys, newKey(text, child))
 	}
 	if before >= 0 {
 		o.keys[before].next = at
