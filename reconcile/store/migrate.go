@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 )
 
@@ -109,22 +108,4 @@ func (s *Store) migrate(ctx context.Context) error {
 		}
 	}
 	return s.wrap("open", tx.Commit())
-}
-
-// in runs f in a savepoint of tx: what f did is undone if it fails, and
-// the rest of the transaction is not.
-func in(ctx context.Context, tx *sql.Tx, f func(*sql.Tx) error) error {
-	if _, err := tx.ExecContext(ctx, `SAVEPOINT w`); err != nil {
-		return err
-	}
-	err := f(tx)
-	if err != nil {
-		if _, undo := tx.ExecContext(ctx, `ROLLBACK TO w`); undo != nil {
-			return fmt.Errorf("%w (and undoing it: %w)", err, undo)
-		}
-	}
-	if _, end := tx.ExecContext(ctx, `RELEASE w`); end != nil && err == nil {
-		err = end
-	}
-	return err
 }

@@ -9,6 +9,10 @@ import (
 	"keystone/pipeline/record"
 )
 
+// putPosition is prepared: it is what an idle server writes most.
+const putPosition = `INSERT INTO positions (namespace, route, source, partition, "offset", epoch, identity, name) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+	ON CONFLICT DO UPDATE SET "offset" = excluded."offset", epoch = excluded.epoch, identity = excluded.identity, name = excluded.name`
+
 // Positions keeps where routes go on reading one source, and what one sink
 // said at that point. Positions in another source are kept beside them: a route
 // that changes its source and changes back goes on where it was.
@@ -63,10 +67,9 @@ func (p *Positions) LoadPositions(ctx context.Context, route addr.Addr) ([]recor
 func (p *Positions) SavePositions(ctx context.Context, route addr.Addr, from []record.Position, sinkState []byte) error {
 	s := p.store
 	return s.write(ctx, func(tx *sql.Tx) error {
+		put := tx.Stmt(s.putPosition)
 		for _, x := range from {
-			if _, err := tx.Exec(`INSERT INTO positions (namespace, route, source, partition, "offset", epoch, identity, name) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-				ON CONFLICT DO UPDATE SET "offset" = excluded."offset", epoch = excluded.epoch, identity = excluded.identity, name = excluded.name`,
-				s.namespace, route.String(), p.source, x.Partition, x.Offset, x.LeaderEpoch, x.Identity, x.Name); err != nil {
+			if _, err := put.Exec(s.namespace, route.String(), p.source, x.Partition, x.Offset, x.LeaderEpoch, x.Identity, x.Name); err != nil {
 				return s.wrap("save positions in", err)
 			}
 		}

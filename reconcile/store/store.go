@@ -33,6 +33,8 @@ type Store struct {
 	env       string
 	namespace string
 
+	putPosition *sql.Stmt
+
 	mu      sync.Mutex // guards waiting, leading
 	waiting []*write
 	leading bool
@@ -103,6 +105,10 @@ func (s *Store) prepare(ctx context.Context) error {
 	if err := s.migrate(ctx); err != nil {
 		return err
 	}
+	var err error
+	if s.putPosition, err = s.db.PrepareContext(ctx, putPosition); err != nil {
+		return s.wrap("open", err)
+	}
 	return s.write(ctx, func(tx *sql.Tx) error {
 		var env string
 		err := tx.QueryRowContext(ctx, `SELECT value FROM meta WHERE key = 'env'`).Scan(&env)
@@ -130,7 +136,9 @@ func (s *Store) Env() string { return s.env }
 func (s *Store) Namespace() string { return s.namespace }
 
 // Close closes the file.
-func (s *Store) Close() error { return s.wrap("close", s.db.Close()) }
+func (s *Store) Close() error {
+	return s.wrap("close", errors.Join(s.putPosition.Close(), s.db.Close()))
+}
 
 func (s *Store) wrap(what string, err error) error {
 	if err == nil {

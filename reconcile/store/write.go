@@ -18,7 +18,7 @@ type write struct {
 const maxTogether = 512
 
 // write runs do in a transaction that may hold the writes of others, and
-// returns when it is durable. The first writer leads: it takes all that wait, commits them
+// returns when it is durable. do may run twice; the first time is undone then. The first writer leads: it takes all that wait, commits them
 // together, and hands the lead to the first that came meanwhile.
 func (s *Store) write(ctx context.Context, do func(*sql.Tx) error) error {
 	if err := ctx.Err(); err != nil {
@@ -68,18 +68,43 @@ func (s *Store) lead() {
 	}
 }
 
-// together runs writes in one transaction. Each failure is its own; what is
-// returned concerns all of them.
+// together runs writes in one transaction. If one of them fails, each runs in
+// a transaction of its own: a failure undoes what it did, and nothing else. What is returned
+// concerns all of them.
 func (s *Store) together(batch []*write) error {
-	ctx := context.Background() // one writer's cancellation is not the others'
-	tx, err := s.db.BeginTx(ctx, nil)
-	if err != nil {
-		return s.wrap("write", err)
+	failed := false
+	err := s.transaction(func(tx *sql.Tx) error {
+		for _, w := range batch {
+			if w.err = w.ctx.Err(); w.err == nil {
+				w.err = w.do(tx)
+			}
+			if w.err != nil {
+				failed = len(batch) > 1
+				return w.err
+			}
+		}
+		return nil
+	})
+	if !failed {
+		return err
 	}
 	for _, w := range batch {
 		if w.err = w.ctx.Err(); w.err == nil {
-			w.err = in(ctx, tx, w.do)
+			w.err = s.transaction(w.do)
 		}
+	}
+	return nil
+}
+
+// transaction commits what do did, or undoes it if it fails. One writer's
+// cancellation is not the others', so none ends it.
+func (s *Store) transaction(do func(*sql.Tx) error) error {
+	tx, err := s.db.BeginTx(context.Background(), nil)
+	if err != nil {
+		return s.wrap("write", err)
+	}
+	if err := do(tx); err != nil {
+		return errors.Join(err, s.wrap("undo", tx.Rollback()))
 	}
 	if err := tx.Commit(); err != nil {
 		return s.wrap("write", errors.Join(err, ignoreDone(tx.Rollback())))
