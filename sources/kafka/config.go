@@ -42,7 +42,9 @@ type Config struct {
 	// StopOnDataLoss ends reading with sources.Fatal where records were removed
 	// before they were read. Otherwise they are counted and reading goes on.
 	StopOnDataLoss bool
-	ReadCommitted  bool // hides records of open and aborted transactions
+	// Protocol is how the group shares partitions out; Classic unless said.
+	Protocol      Protocol
+	ReadCommitted bool // hides records of open and aborted transactions
 
 	BatchBytes   int64         // of one batch; 1 MiB unless said. A larger record goes alone
 	BatchRecords int           // of one batch; 8192 unless said
@@ -56,6 +58,18 @@ type Config struct {
 	// is taken away; 15 s unless said, and less than RebalanceTimeout.
 	RevokeTimeout time.Duration
 }
+
+// Protocol is how a group shares partitions out.
+type Protocol string
+
+// The protocols. A group changes its protocol only while it has no members.
+const (
+	// Classic is the protocol that every Kafka speaks; partitions are shared
+	// out cooperatively and stay where they are as far as possible.
+	Classic Protocol = "classic"
+	// Consumer is that of KIP-848, where the broker shares out. It needs Kafka 4.0.
+	Consumer Protocol = "consumer"
+)
 
 // Options declares nothing: streams and routes declare what is set here.
 func (c *Config) Options() spec.Options { return nil }

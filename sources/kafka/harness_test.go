@@ -55,6 +55,7 @@ func TestRealKafka(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) { c.run(t, o) })
 	}
+	t.Run("rebalance by the broker", func(t *testing.T) { testRebalance848(t, o) })
 }
 
 func startEmbedded(t testing.TB) client.Options {

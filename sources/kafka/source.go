@@ -104,6 +104,9 @@ func (s *Source) connect(ctx context.Context) error {
 		kgo.OnPartitionsRevoked(s.revoked),
 		kgo.OnPartitionsLost(s.lost),
 	)
+	if s.cfg.Protocol == Consumer {
+		opts = append(opts, kgo.ServerSideBalancer())
+	}
 	if s.cl, err = kgo.NewClient(opts...); err != nil {
 		return sources.Fatal{Err: fmt.Errorf("topic %s: %w", s.cfg.Topic, err)}
 	}
