@@ -1,11 +1,14 @@
 package api
 
 import (
+	"maps"
 	"slices"
 	"time"
 
+	"keystone/configs"
 	"keystone/configs/addr"
 	"keystone/configs/diag"
+	"keystone/configs/spec"
 	"keystone/reconcile"
 )
 
@@ -127,12 +130,33 @@ func newChange(c reconcile.Change) Change {
 	for _, o := range c.Options {
 		s.Options = append(s.Options, newOptionChange(o))
 	}
+	if len(c.Options) == 0 && r != nil && (c.Action == reconcile.Create || c.Action == reconcile.Delete) {
+		s.Options = written(r, c.Action)
+	}
 	i := c.Impact
 	if i.ContinuesFrom != "" || i.Waiting != 0 || i.MayRepeat != 0 || i.RepeatNote != "" || i.Pause != 0 || len(i.KeepsState)+len(i.LosesState) > 0 {
 		s.Impact = &Impact{ContinuesFrom: i.ContinuesFrom, Waiting: i.Waiting, MayRepeat: i.MayRepeat, RepeatNote: i.RepeatNote,
 			PauseMs: i.Pause.Milliseconds(), KeepsState: i.KeepsState, LosesState: i.LosesState}
 	}
 	return s
+}
+
+// written gives what stands in the files of a block that comes or goes: its
+// options but those that are as built in.
+func written(r *configs.Resource, action reconcile.Action) []OptionChange {
+	var out []OptionChange
+	for _, name := range slices.Sorted(maps.Keys(r.Options)) {
+		o := r.Options[name]
+		if o.Layer == spec.LayerDefault || o.Canonical == "" {
+			continue
+		}
+		c := reconcile.OptionChange{Name: name, After: o.Canonical, Effect: o.Effect, Sensitive: o.Sensitive}
+		if action == reconcile.Delete {
+			c.Before, c.After = c.After, ""
+		}
+		out = append(out, newOptionChange(c))
+	}
+	return out
 }
 
 // newOptionChange shows that a secret is there, never what stands in it.

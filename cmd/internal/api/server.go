@@ -61,6 +61,7 @@ func (s *Server) Handler() http.Handler {
 // ServeUnix serves a socket until ctx is done. Its file mode says who may
 // connect, so no further question is asked.
 func (s *Server) ServeUnix(ctx context.Context, l net.Listener) error {
+	s.Log.Info("serving", "socket", l.Addr().String())
 	return s.serve(ctx, l, s.Handler())
 }
 
@@ -68,6 +69,9 @@ func (s *Server) ServeUnix(ctx context.Context, l net.Listener) error {
 // to send requests there by any page it shows, so what comes under another
 // name than the address, or from another origin, is refused.
 func (s *Server) ServeTCP(ctx context.Context, l net.Listener) error {
+	if err := CheckListen(l.Addr().String()); err != nil {
+		return err
+	}
 	return s.serve(ctx, l, localOnly(s.Handler()))
 }
 

@@ -86,6 +86,9 @@ type unixListener struct {
 	err  error
 }
 
+// Addr gives the name that the socket has now.
+func (l *unixListener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
+
 // Close closes once.
 func (l *unixListener) Close() error {
 	l.once.Do(func() { l.err = errors.Join(os.Remove(l.path), l.Listener.Close()) })

@@ -74,9 +74,10 @@ func (a *App) Main(ctx context.Context, args []string) Code {
 	return codeOf(err)
 }
 
-// sentence begins with a capital letter.
+// sentence begins with a capital letter, unless its first word is a name.
 func sentence(s string) string {
-	if s == "" {
+	word, _, _ := strings.Cut(s, " ")
+	if strings.Trim(word, "abcdefghijklmnopqrstuvwxyz") != "" || word == "" {
 		return s
 	}
 	return strings.ToUpper(s[:1]) + s[1:]
@@ -143,7 +144,24 @@ func flagError(cmd *command, err error) error {
 		}
 		return usagef("there is no flag -%s of %s.%s", given, cmd.CommandPath(), diag.DidYouMean("-"+given, names))
 	}
+	if e, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		return usagef("-%s %s: write %s", e.GetFlag().Name, e.GetValue(), valueOf(e.GetFlag()))
+	}
+	if e, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
+		return usagef("-%s needs a value: -%s %s", e.GetFlag().Name, e.GetFlag().Name, placeholder(e.GetFlag()))
+	}
 	return usagef("%s", strings.ReplaceAll(err.Error(), "--", "-"))
+}
+
+// valueOf says what a flag takes.
+func valueOf(f *pflag.Flag) string {
+	switch f.Value.Type() {
+	case "bool":
+		return "true or false"
+	case "int", "int64":
+		return "a whole number"
+	}
+	return placeholder(f)
 }
 
 // flagsOf lists the flags that a command knows, its parents' included.

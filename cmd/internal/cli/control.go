@@ -34,16 +34,10 @@ type place struct{ dir, env, stateDir string }
 
 // placeOf is the place of a configuration.
 func placeOf(dir string, cfg *configs.Config) place {
-	p := place{dir: dir, env: cfg.Env, stateDir: cfg.Settings.StateDir}
-	if p.stateDir == "" {
-		p.stateDir = defaultStateDir
-	}
-	if !filepath.IsAbs(p.stateDir) {
-		p.stateDir = filepath.Join(dir, p.stateDir)
-	}
-	return p
+	return place{dir: dir, env: cfg.Env, stateDir: filepath.Dir(cfg.StateDirPath())}
 }
 
+// defaultStateDir is where state is when the configuration cannot say.
 const defaultStateDir = ".keystone"
 
 // findPlace is the place of a directory whose configuration may be broken:

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"keystone/cmd/internal/api"
@@ -56,6 +57,9 @@ func (a *App) serve(ctx context.Context, o serveOptions, dir string) error {
 	}
 	err := a.deps.Serve(ctx, wire.ServeSpec{Dir: dir, Env: a.environment(o.scope), Watch: o.watch, Listen: o.listen, Ephemeral: o.ephemeral,
 		Takeover: o.takeover, Version: Version(), Log: a.logger(o.debug), Load: load, Show: show})
+	if errors.Is(err, wire.ErrInvalid) {
+		return silent(Invalid)
+	}
 	if err != nil {
 		return fmt.Errorf("serve %s: %w", dir, err)
 	}

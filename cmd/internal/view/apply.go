@@ -39,6 +39,10 @@ func ApplyEvent(w io.Writer, s Style, e api.ApplyEvent) {
 
 // ApplyResult prints the last line of an apply.
 func ApplyResult(w io.Writer, s Style, r api.ApplyResult) error {
+	if r.Offline {
+		_, err := fmt.Fprintf(w, "\n%s Revision %d is the goal now. No server runs: `keystone serve` brings it about.\n", s.paint("Stored.", bold, green), r.Serial)
+		return err
+	}
 	c := r.Counts
 	tail := ""
 	for _, x := range []struct {
@@ -50,12 +54,8 @@ func ApplyResult(w io.Writer, s Style, r api.ApplyResult) error {
 		}
 	}
 	word, col := "Apply complete!", green
-	switch {
-	case r.Failed > 0:
+	if r.Failed > 0 {
 		word, col = fmt.Sprintf("Apply failed for %d of %d changes; the server keeps trying.", r.Failed, r.Failed+r.Done), red
-	case r.Offline:
-		word = "Stored."
-		tail += fmt.Sprintf(".\nRevision %d is stored and nothing runs; `keystone serve` brings it about", r.Serial)
 	}
 	_, err := fmt.Fprintf(w, "\n%s Resources: %d added, %d changed, %d destroyed%s.\n", s.paint(word, bold, col), c.Add, c.Change, c.Destroy, tail)
 	return err
