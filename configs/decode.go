@@ -7,6 +7,8 @@ import (
 	"keystone/configs/addr"
 	"keystone/configs/diag"
 	"keystone/configs/spec"
+	"keystone/dsl/types"
+	"keystone/sources"
 )
 
 // Meta is what a configuration has besides its resources.
@@ -152,6 +154,9 @@ func (d *decoder) decode(r *Resource, diags *diag.Diagnostics) spec.Options {
 				opts := sourceOptions(x, x.Config.Options())
 				if diags.Append(spec.Decode(opts, r.Body)...); !diags.HasErrors() {
 					diags.Append(x.Config.Check()...)
+				}
+				if typed, ok := x.Config.(sources.Typed); ok && x.Schema.Kind == types.Any {
+					x.Schema = typed.Schema()
 				}
 				c.Sources[r.Addr] = x
 				return opts

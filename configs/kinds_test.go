@@ -7,6 +7,7 @@ import (
 	"keystone/configs"
 	"keystone/configs/diag"
 	"keystone/configs/spec"
+	"keystone/dsl/types"
 	"keystone/sinks"
 	"keystone/sources"
 )
@@ -31,6 +32,13 @@ func (c *testSource) New(sources.Deps) (sources.Source, error) {
 	return nil, errors.New("not for running")
 }
 func (c *testSource) Bounded() bool { return true }
+
+// typedSource is of a kind whose events are known.
+type typedSource struct{ testSource }
+
+func (c *typedSource) Schema() types.Type {
+	return types.ObjectOf(types.Field{Name: "a", Type: types.IntType})
+}
 
 type testSink struct {
 	Path     diag.Text
@@ -81,6 +89,7 @@ func testCatalog() configs.Catalog {
 	return configs.Catalog{
 		Sources: []sources.Kind{
 			{Name: "generator", Doc: "Makes events.", New: func() sources.Config { return &testSource{} }},
+			{Name: "typed", Doc: "Makes known events.", New: func() sources.Config { return &typedSource{} }},
 			{Name: "file", Doc: "Reads files.", New: func() sources.Config { return &testSource{} }},
 		},
 		Sinks: []sinks.Kind{

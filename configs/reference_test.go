@@ -175,3 +175,53 @@ func TestCodes(t *testing.T) {
 		seen[c.Code] = true
 	}
 }
+
+func TestUnchecked(t *testing.T) {
+	c, diags := loadText(t, testCatalog(), `
+source "generator" "typed" {
+  schema = object({ a = int })
+}
+source "generator" "untyped" {}
+sink "stdout" "out" {}
+route "a" {
+  from   = source.typed
+  filter = "a > 1"
+  to     = sink.out
+}
+route "b" {
+  from   = source.untyped
+  filter = "a > 1"
+  to     = sink.out
+}
+route "c" {
+  from   = source.untyped
+  filter = "meta.partition == 1"
+  to     = sink.out
+}
+source "typed" "known" {}
+source "typed" "said" {
+  schema = object({ b = int })
+}
+route "e" {
+  from   = source.known
+  filter = "a > 1"
+  to     = sink.out
+}
+route "f" {
+  from   = source.said
+  filter = "b > 1"
+  to     = sink.out
+}
+route "d" {
+  from    = source.untyped
+  project = { x = { y = "a" } }
+  to      = sink.out
+}
+`)
+	if c == nil {
+		t.Fatal(diags.Err())
+	}
+	if got, want := fmt.Sprint(c.Unchecked()), "[route.b route.d]"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"keystone/configs/diag"
 	"keystone/configs/spec"
 	"keystone/dsl"
+	"keystone/dsl/ir"
 	"keystone/dsl/types"
 )
 
@@ -140,6 +141,49 @@ func derivedOf(opts spec.Options, prefix string) []dsl.Derived {
 		}
 	}
 	return slices.Clip(out)
+}
+
+// Unchecked lists the routes whose expressions use names of fields that
+// nobody can check, since what they read has no schema.
+func (c *Config) Unchecked() []addr.Addr {
+	var out []addr.Addr
+	for _, a := range sorted(c.Routes) {
+		if r := c.Routes[a]; r.Checked != nil && r.Checked.Input.Kind == types.Any && usesFields(r.Checked) {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// usesFields tells whether a route reads fields of its input by name.
+func usesFields(r *ir.Route) bool {
+	found := false
+	look := func(e *ir.Expr) {
+		if e != nil {
+			e.Root.Walk(func(n *ir.Node) bool {
+				found = found || n.Op == ir.Field
+				return !found
+			})
+		}
+	}
+	var outputs func([]ir.Output)
+	outputs = func(list []ir.Output) {
+		for _, o := range list {
+			look(o.Expr)
+			outputs(o.Object)
+		}
+	}
+	for _, e := range r.Filter {
+		look(e)
+	}
+	look(r.Explode)
+	outputs(r.Project)
+	outputs(r.Set)
+	if !r.HasProject { // else these are over what the projection names
+		look(r.Key)
+		outputs(r.Headers)
+	}
+	return found
 }
 
 // checkUnused checks the expressions that no route has looked at: of sinks

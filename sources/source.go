@@ -9,6 +9,7 @@ import (
 
 	"keystone/configs/diag"
 	"keystone/configs/spec"
+	"keystone/dsl/types"
 	"keystone/pipeline/record"
 )
 
@@ -97,6 +98,13 @@ type Config interface {
 	New(d Deps) (Source, error)
 	// Bounded tells whether reading ends by itself.
 	Bounded() bool
+}
+
+// Typed is a Config of a kind whose events are known: they have this type
+// unless the block's schema gives another.
+type Typed interface {
+	Config
+	Schema() types.Type
 }
 
 // Kind is an entry of the catalog.
