@@ -22,6 +22,7 @@ func TestErrorsPointAtTheirToken(t *testing.T) {
 		{"n == 0 && x - 1 > 0", "-", "type"},
 		{"true && x", "x", "type"},
 		{"x < 5", "<", "type"},
+		{"x[-1].s", "s", "type"},
 		{"upper(x) + string(int(x))", "int", "conversion"},
 		{"map([1, 0], 1 / #)", "/", "division_by_zero"},
 		{"9223372036854775807 + n + 1", "+", "overflow"},

@@ -133,7 +133,7 @@ func (m *machine) noMember(v value, st *site) value {
 
 // member compiles x[key] and x.key.
 func (c *compiler) member(n *ir.Node) valF {
-	if p := staticPath(n); p != nil {
+	if p := staticPath(n); p != nil && n.Kids[0].Op == ir.Event {
 		return c.field(&ir.Node{Op: ir.Field, Type: n.Type, Token: n.Token, Path: p})
 	}
 	x, key, st := c.val(n.Kids[0]), c.val(n.Kids[1]), c.site(n)
