@@ -1,0 +1,205 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"keystone/configs"
+	"keystone/pipeline/record"
+)
+
+func TestRevokedLaneCommitsWhatIsFinished(t *testing.T) {
+	in(t, func(t *testing.T) {
+		src := newMemSource(5).add(0, values("v", 0, 100)...)
+		src.endless = true
+		sink := newMemSink()
+		sink.async = true
+		block := make(chan struct{})
+		sink.hook = func(ctx context.Context, b *record.Batch, take func(int)) error {
+			if b.Records[0].Offset > 20 {
+				select {
+				case <-block:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+			return nil
+		}
+		g := newRig(src, sink, testRoute(func(r *configs.Route) { r.Delivery.CommitInterval = time.Hour }))
+		g.start(t.Context())
+		synctest.Wait()
+		begin := time.Now()
+		src.revoke(t.Context(), 0)
+		if took := time.Since(begin); took > revokeWait {
+			t.Errorf("the revocation took %v", took)
+		}
+		at := src.committedAt(0)
+		if at == 0 || at > 30 {
+			t.Errorf("committed %d", at)
+		}
+		close(block)
+		synctest.Wait()
+		time.Sleep(2 * time.Hour)
+		if src.committedAt(0) != at || len(g.w.Stats().Lanes) != 0 {
+			t.Errorf("the lane went on: committed %d", src.committedAt(0))
+		}
+		src.assign(0)
+		g.w.Drain(t.Context())
+		g.wait(t)
+		if err := checkCounts(g.w.Stats()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestLostLaneCommitsNothing(t *testing.T) {
+	in(t, func(t *testing.T) {
+		src := newMemSource(5).add(0, values("v", 0, 100)...)
+		src.endless = true
+		g := newRig(src, newMemSink(), testRoute(func(r *configs.Route) { r.Delivery.CommitInterval = time.Hour }))
+		g.start(t.Context())
+		synctest.Wait()
+		src.l.Lost([]int32{0}) // while the source would still commit it
+		g.w.Drain(t.Context())
+		g.wait(t)
+		if src.commits != 0 {
+			t.Errorf("%d commits, at %d", src.commits, src.committedAt(0))
+		}
+	})
+}
+
+// TestRevocationWaitsForTheCommitOnItsWay: a commit that is under way when the
+// permits close ends before Revoked returns, or is cancelled at the bound.
+func TestRevocationWaitsForTheCommitOnItsWay(t *testing.T) {
+	for _, stuck := range []bool{false, true} {
+		t.Run(fmt.Sprintf("stuck=%v", stuck), func(t *testing.T) {
+			in(t, func(t *testing.T) {
+				src := newMemSource(5).add(0, values("v", 0, 5)...)
+				src.endless = true
+				under := make(chan struct{}, 10)
+				answer, cancelled := make(chan struct{}), make(chan struct{})
+				src.onCommit = func(ctx context.Context) error {
+					under <- struct{}{}
+					select {
+					case <-answer:
+						return nil
+					case <-ctx.Done():
+						close(cancelled)
+						return ctx.Err()
+					}
+				}
+				g := newRig(src, newMemSink(), testRoute())
+				g.start(t.Context())
+				<-under
+				returned := make(chan struct{})
+				go func() { src.revoke(t.Context(), 0); close(returned) }()
+				synctest.Wait()
+				select {
+				case <-returned:
+					t.Error("the revocation did not wait")
+				default:
+				}
+				if !stuck {
+					close(answer)
+				}
+				<-returned
+				if stuck {
+					<-cancelled // else the bubble deadlocks here
+				}
+				if got := src.committedAt(0); (got == 5) == stuck {
+					t.Errorf("committed %d", got)
+				}
+				src.onCommit = nil
+				g.w.Drain(t.Context())
+				g.wait(t)
+			})
+		})
+	}
+}
+
+// TestBatchOfAnEarlierAssignment: records that Read took before the partition
+// was given up and assigned again belong to nobody.
+func TestBatchOfAnEarlierAssignment(t *testing.T) {
+	for _, times := range []int{1, 2} {
+		in(t, func(t *testing.T) {
+			src := newMemSource(5).add(0, values("v", 0, 20)...)
+			reads := 0
+			src.onFilled = func() {
+				if reads++; reads == 2 { // [5, 10) are on their way
+					synctest.Wait()
+					for range times {
+						src.lose(0)
+						src.assign(0)
+					}
+				}
+			}
+			g := newRig(src, newMemSink(), testRoute(func(r *configs.Route) { r.Delivery.CommitInterval = time.Hour }))
+			g.start(t.Context())
+			g.wait(t)
+			want := append(values("v", 0, 5), values("v", 0, 20)...)
+			if got := g.sink.values(0); !slices.Equal(got, want) {
+				t.Errorf("assigned %d times: delivered %v", times, got)
+			}
+		})
+	}
+}
+
+// TestNextIncarnationWaitsForWritesOfTheLast: they would overtake it.
+func TestNextIncarnationWaitsForWritesOfTheLast(t *testing.T) {
+	in(t, func(t *testing.T) {
+		src := newMemSource(5).add(0, values("v", 0, 5)...)
+		src.endless = true
+		sink := newMemSink()
+		sink.async = true
+		answer := make(chan struct{})
+		sink.hook = func(context.Context, *record.Batch, func(int)) error { <-answer; return nil }
+		g := newRig(src, sink, testRoute())
+		g.start(t.Context())
+		synctest.Wait()
+		for range 2 {
+			src.lose(0)
+			src.assign(0)
+			synctest.Wait()
+		}
+		if sink.writes != 1 {
+			t.Errorf("%d writes while the first has no answer", sink.writes)
+		}
+		close(answer)
+		synctest.Wait()
+		if sink.writes != 2 {
+			t.Errorf("%d writes, want 2", sink.writes)
+		}
+		g.w.Drain(t.Context())
+		g.wait(t)
+	})
+}
+
+func TestDataLoss(t *testing.T) {
+	for _, stop := range []bool{false, true} {
+		in(t, func(t *testing.T) {
+			src := newMemSource(5).add(0, values("v", 0, 5)...)
+			src.endless = true
+			g := newRig(src, newMemSink(), testRoute(func(r *configs.Route) {
+				if r.OnDataLoss = "continue"; stop {
+					r.OnDataLoss = "stop"
+				}
+			}))
+			g.start(t.Context())
+			synctest.Wait()
+			src.l.DataLoss(0, 5, 105)
+			if s := g.w.Stats(); s.LostBeforeRead != 100 || s.LastError == "" {
+				t.Errorf("%+v", s)
+			}
+			if !stop {
+				g.w.Drain(t.Context())
+			}
+			if err := <-g.ended; (err != nil) != stop {
+				t.Errorf("ended with %v", err)
+			}
+		})
+	}
+}

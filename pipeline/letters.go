@@ -1,0 +1,98 @@
+package pipeline
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"keystone/sinks"
+)
+
+// withLetters gives the oldest written task that has letters.
+func (l *lane) withLetters() *task {
+	for n := l.base; n < l.writeSeq; n++ {
+		if t := l.at(n); len(t.letters) > 0 {
+			return t
+		}
+	}
+	return nil
+}
+
+func (l *lane) hasLetters() bool { return l.withLetters() != nil }
+
+// sendLetters writes the dead letters of a task, for as long as it takes.
+func (l *lane) sendLetters(t *task) {
+	w := l.w
+	t.held = true
+	letters := t.deadLetters()
+	for {
+		w.unlock()
+		err := guard("dead letters", func() error { return w.spec.DeadLetters.Write(l.ctx, letters) })
+		w.mu.Lock()
+		if t.abandoned {
+			break
+		}
+		n := len(letters) // the sink may have added some meanwhile
+		rest := unacknowledged(t.letters[:n], letters, err)
+		t.lettered += n - rest
+		t.letters = slices.Delete(t.letters, rest, n)
+		letters = letters[:rest]
+		if rest == 0 {
+			l.fail(nil)
+			t.attend()
+			l.settle()
+			break
+		}
+		if isPanic(err) {
+			w.abortLocked(err)
+		}
+		if l.dead() {
+			break
+		}
+		l.wait = WaitingDeadLetters
+		l.fail(fmt.Errorf("dead letters: %w", err))
+		if l.backoff == nil {
+			l.startBackoff()
+		}
+		if !l.sleep(l.backoff.NextBackOff()) {
+			break
+		}
+	}
+	t.held = false
+	t.leave()
+}
+
+// unacknowledged moves the letters that were not taken to the front of both
+// slices and counts them.
+func unacknowledged(sent []letter, letters []DeadLetter, err error) int {
+	var partial *sinks.PartialError
+	switch {
+	case err == nil:
+		return 0
+	case !errors.As(err, &partial):
+		return len(sent)
+	}
+	n := 0
+	for i := range sent {
+		if slices.ContainsFunc(partial.Failures, func(f sinks.Failure) bool { return f.Index == i && f.Outcome != sinks.Applied }) {
+			sent[n], letters[n] = sent[i], letters[i]
+			n++
+		}
+	}
+	return n
+}
+
+func (t *task) deadLetters() []DeadLetter {
+	w := t.lane.w
+	now := time.Now()
+	out := make([]DeadLetter, len(t.letters))
+	for i, x := range t.letters {
+		out[i] = DeadLetter{
+			Record: t.in.Records[x.src], Route: w.spec.Route.Addr, Topic: t.in.Topic, Partition: t.in.Partition,
+			Identity: t.in.Next.Identity, Code: x.code, Error: x.text, At: x.at, Attempts: x.attempts,
+			Time: now, Revision: t.plan.revision,
+		}
+	}
+	return out
+}
