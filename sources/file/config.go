@@ -57,6 +57,13 @@ func (c Compression) of(name string) Compression {
 	return None
 }
 
+// Defaults; also of a Config that was made without decoding.
+const (
+	maxLineBytes = 16 << 20
+	maxFiles     = 10_000
+	pollInterval = time.Second
+)
+
 // Config is the options of source "file".
 type Config struct {
 	Path         string
@@ -74,9 +81,9 @@ func (c *Config) Options() spec.Options {
 		spec.String("path", &c.Path, "The file, or a pattern with `*`, `?` and `[…]`; relative to the configuration's directory.").Required().Eg(`"logs/*.ndjson"`),
 		spec.Enum("compression", &c.Compression, "How files are packed; `auto` goes by the end of the name (.gz, .zst). Files of several frames are read to the last.", Auto, None, Gzip, Zstd).Default(Auto),
 		spec.Bool("follow", &c.Follow, "Wait for lines that are added and files that appear, instead of ending.").Default(false),
-		spec.Bytes("max_line_bytes", &c.MaxLineBytes, "Longest line. A longer one is not held in memory: its beginning becomes a record that cannot be evaluated, for `on_error`.").Default(int64(16<<20)).Between(1<<10, 1<<30),
-		spec.Int("max_files", &c.MaxFiles, "Most files at a time; more stop the route. With `follow` each is kept open.").Default(10_000).Between(1, 1_000_000),
-		spec.Duration("poll_interval", &c.PollInterval, "With `follow`: how often files are looked at besides listening for changes, which some file systems do not tell.").Default(time.Second).Between(0.001, 3600),
+		spec.Bytes("max_line_bytes", &c.MaxLineBytes, "Longest line. A longer one is not held in memory: its beginning becomes a record that cannot be evaluated, for `on_error`.").Default(int64(maxLineBytes)).Between(1<<10, 1<<30),
+		spec.Int("max_files", &c.MaxFiles, "Most files at a time; more stop the route. With `follow` each is kept open.").Default(maxFiles).Between(1, 1_000_000),
+		spec.Duration("poll_interval", &c.PollInterval, "With `follow`: how often files are looked at besides listening for changes, which some file systems do not tell.").Default(pollInterval).Between(0.001, 3600),
 		spec.Duration("rotate_wait", &c.RotateWait, "With `follow`: how long a file that was renamed away or deleted has to be silent before it is done.").Default(5*time.Second).Between(0, 86400),
 	}
 }

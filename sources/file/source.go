@@ -1,6 +1,7 @@
 package file
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +41,8 @@ type source struct {
 }
 
 func newSource(c Config, d sources.Deps) *source {
+	c.MaxLineBytes, c.MaxFiles = cmp.Or(c.MaxLineBytes, maxLineBytes), cmp.Or(c.MaxFiles, maxFiles)
+	c.PollInterval = cmp.Or(c.PollInterval, pollInterval)
 	path := c.Path
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(d.Dir, path)

@@ -2,6 +2,7 @@
 package stdin
 
 import (
+	"cmp"
 	"os"
 
 	"keystone/configs/diag"
@@ -20,13 +21,15 @@ func Kind() sources.Kind {
 	}
 }
 
+const maxLineBytes = 16 << 20 // the default
+
 // Config is the options of source "stdin".
 type Config struct{ MaxLineBytes int64 }
 
 // Options declares them.
 func (c *Config) Options() spec.Options {
 	return spec.Options{
-		spec.Bytes("max_line_bytes", &c.MaxLineBytes, "Longest line. A longer one is not held in memory: its beginning becomes a record that cannot be evaluated, for `on_error`.").Default(int64(16<<20)).Between(1<<10, 1<<30),
+		spec.Bytes("max_line_bytes", &c.MaxLineBytes, "Longest line. A longer one is not held in memory: its beginning becomes a record that cannot be evaluated, for `on_error`.").Default(int64(maxLineBytes)).Between(1<<10, 1<<30),
 	}
 }
 
@@ -38,5 +41,5 @@ func (c *Config) Bounded() bool { return true }
 
 // New makes the source.
 func (c *Config) New(d sources.Deps) (sources.Source, error) {
-	return &source{max: c.MaxLineBytes, in: os.Stdin}, nil
+	return &source{max: cmp.Or(c.MaxLineBytes, maxLineBytes), in: os.Stdin}, nil
 }
