@@ -259,24 +259,23 @@ func (c *compiler) slice(n *ir.Node) valF {
 		switch {
 		case b.k == kErr:
 			return b
-		case v.k == kNil || a.k == kNil || b.k == kNil:
+		case v.k == kNil || a.k == kNil || b.k == kNil: // nil before types, as everywhere
 			return value{}
+		case v.k != kList && v.k != kString:
+			return m.wrongType(st, v, "a list or a string")
 		case a.k != kInt:
 			return m.wrongType(st, a, "an int")
 		case b.k != kInt:
 			return m.wrongType(st, b, "an int")
 		}
-		switch v.k {
-		case kList:
+		if v.k == kList {
 			l := m.elements(v)
 			i, j := bounds(a, b, len(l))
 			return listValue(l[i:j:j])
-		case kString:
-			s := m.text(v)
-			i, j := bounds(a, b, utf8.RuneCount(s))
-			return stringValue(runes(s, i, j))
 		}
-		return m.wrongType(st, v, "a list or a string")
+		s := m.text(v)
+		i, j := bounds(a, b, utf8.RuneCount(s))
+		return stringValue(runes(s, i, j))
 	}
 }
 
