@@ -50,7 +50,7 @@ func (r *Route) Options() spec.Options {
 		spec.ExprMap("headers", &e.Headers, "Headers that are added, over the output event; nil removes one.").Effect(spec.Live).OverOutput().Eg(`{ region = "country" }`),
 		spec.Enum("format", &e.Format, "How the values of records are read: as one JSON object each, or as bytes that pass untouched.", ir.JSON, ir.Raw).Default(ir.JSON),
 		spec.Enum("decode", &e.Decode, "How much of a JSON document is checked: all of it, what expressions read, or nothing.", ir.DecodeFull, ir.DecodeLazy, ir.DecodeNone).Default(ir.DecodeFull).Effect(spec.Live),
-		spec.Enum("tombstones", &e.Tombstones, "What a projection does with a null value: let it through as null, run with every field nil, or drop it.", ir.TombstonesPass, ir.TombstonesProject, ir.TombstonesDrop).Default(ir.TombstonesPass).Effect(spec.Live),
+		spec.Enum("tombstones", &e.Tombstones, "What becomes of a null value: it goes through as null, the projection runs with every field nil, or it is dropped. Unless said, streams get it and sinks do not.", ir.TombstonesPass, ir.TombstonesProject, ir.TombstonesDrop).Effect(spec.Live),
 		spec.String("start", &r.Start, "Where reading begins as long as the route has no position: \"earliest\", \"latest\" or a time (RFC 3339).").Default("earliest").Effect(spec.Live).Eg(`"2026-01-31T00:00:00Z"`),
 		spec.Int("parallelism", &r.Parallelism, "Goroutines that evaluate; 0 is as many as there are processors.").Default(0).Between(0, 1024).Also("workers", "concurrency", "threads"),
 		spec.Enum("order", &r.Order, "The order that is kept among first deliveries: that of the source partition, of the output key, or none. Unless said, the sink's own.", OrderPartition, OrderKey, OrderNone),

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"time"
 
 	"keystone/configs/addr"
@@ -57,6 +58,7 @@ func (d *decoder) linkRoute(r *Route, diags *diag.Diagnostics) {
 		e.Target = target.Schema
 		d.linkTarget(r, target, diags)
 	}
+	d.defaultTombstones(r)
 	if sink := d.c.Sinks[r.To.Addr]; sink != nil && !d.broken[sink.Addr] {
 		e.Derived = derivedOf(sink.Config.Options(), "")
 		for _, x := range e.Derived {
@@ -100,6 +102,19 @@ func (d *decoder) linkTarget(r *Route, target *Stream, diags *diag.Diagnostics) 
 	inherited.Layer, inherited.Effect = spec.LayerDefault, spec.Live
 	d.c.Resources[d.index[r.Addr]].Options["key"] = inherited
 	d.borrowConsts(r, target.Key, spec.KindExpr, d.bodies[target.Addr], diags)
+}
+
+// defaultTombstones says what becomes of null values where the route does
+// not: a stream has them, for what compacts it; a sink has no use for them.
+func (d *decoder) defaultTombstones(r *Route) {
+	if r.Events.Tombstones != "" {
+		return
+	}
+	r.Events.Tombstones = ir.TombstonesDrop
+	if r.To.Addr.Type == "stream" {
+		r.Events.Tombstones = ir.TombstonesPass
+	}
+	d.c.Resources[d.index[r.Addr]].Options["tombstones"] = Option{Canonical: strconv.Quote(string(r.Events.Tombstones)), Effect: spec.Live, Layer: spec.LayerDefault}
 }
 
 // borrowConsts lets the route's checker see the constants of another block's

@@ -20,7 +20,7 @@ func (s *Stream) options(refs *streamRefs) spec.Options {
 	return spec.Options{
 		spec.String("description", &s.Description, "What the events are, for people.").Effect(spec.Live),
 		spec.Reference("cluster", &refs.cluster, "Where the topic is. May be left out when there is only one cluster; with none it is the broker inside the process.", "cluster").Effect(spec.Replace).Eg("cluster.main"),
-		spec.String("external", &s.External, "The stream NAMESPACE.STREAM of another namespace: this configuration reads or writes it and never changes it.").Effect(spec.Replace).Eg(`"ads.playback"`),
+		spec.String("external", &s.External, "The stream NAMESPACE.STREAM of another namespace: this configuration reads or writes it and never changes it. Its topic is STREAM unless topic says otherwise.").Effect(spec.Replace).Eg(`"ads.playback"`),
 		spec.String("topic", &s.Topic, "Name of the topic; the block's name unless said, with -KEY for an instance of for_each.").Effect(spec.Replace).Eg(`"prod.playback"`).Also("name", "topic_name"),
 		spec.Bool("managed", &s.Managed, "Create and change the topic. With false it must exist, and is neither created nor changed.").Default(true).Effect(spec.Live),
 		spec.Int("partitions", &s.Partitions, "Number of partitions. It can grow (keys then move to other partitions) and never shrinks.").Default(1).Between(1, 100_000).Effect(spec.Live),

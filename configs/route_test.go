@@ -1,0 +1,75 @@
+package configs_test
+
+import (
+	"testing"
+	"time"
+
+	"keystone/configs"
+	"keystone/configs/addr"
+	"keystone/dsl/ir"
+)
+
+// TestRouteDefaults holds what a route is that says nothing.
+func TestRouteDefaults(t *testing.T) {
+	c, diags := loadText(t, testCatalog(), `
+source "generator" "g" {}
+sink "stdout" "out" {}
+stream "s" {
+  key = "user"
+}
+route "a" {
+  from = source.g
+  to   = sink.out
+}
+route "b" {
+  from = source.g
+  to   = stream.s
+}
+route "c" {
+  from       = source.g
+  to         = stream.s
+  key        = "other"
+  tombstones = "drop"
+}
+`)
+	if c == nil {
+		t.Fatal(diags.Err())
+	}
+	route := func(name string) *configs.Route { return c.Routes[addr.New("route", name)] }
+	a, b, other := route("a"), route("b"), route("c")
+	if !a.Enabled || a.Start != "earliest" || a.OnError != configs.DeadLetter || a.OnDataLoss != "continue" || a.Order != "" ||
+		a.Delivery != (configs.Delivery{Guarantee: configs.AtLeastOnce, Redeploy: "prefer_latency", DrainTimeout: 30 * time.Second, CommitInterval: time.Second}) ||
+		a.Limits != (configs.Limits{MaxInFlightBytes: 64 << 20, MaxRecordBytes: 16 << 20}) ||
+		a.Batch != (configs.Batch{Bytes: 1 << 20, Records: 10_000, Linger: 100 * time.Millisecond}) ||
+		a.Retry != (configs.Retry{Initial: 100 * time.Millisecond, Max: 30 * time.Second}) || a.Throttle != (configs.Throttle{}) {
+		t.Errorf("%+v", a)
+	}
+	for _, x := range []struct {
+		route      *configs.Route
+		key        string
+		tombstones ir.Tombstones
+	}{{a, "", ir.TombstonesDrop}, {b, "user", ir.TombstonesPass}, {other, "other", ir.TombstonesDrop}} {
+		if x.route.Events.Key.S != x.key || (x.route.Checked.Key != nil) != (x.key != "") || x.route.Checked.Tombstones != x.tombstones {
+			t.Errorf("%s: key %q, tombstones %q", x.route.Addr, x.route.Events.Key.S, x.route.Checked.Tombstones)
+		}
+	}
+	s := c.Streams[addr.New("stream", "s")]
+	if s.Cluster != configs.EmbeddedCluster || !c.ClusterOf(s.Addr).Embedded || s.Topic != "s" || !s.ManagedHere() || s.Partitions != 1 || s.Replication != -1 || s.Retention != 0 {
+		t.Errorf("%+v", s)
+	}
+	if c.ClusterOf(addr.New("sink", "out")) != nil {
+		t.Error("a sink has no cluster")
+	}
+	inherited := map[string]string{}
+	for _, r := range c.Resources {
+		if r.Addr == b.Addr {
+			inherited["key"], inherited["tombstones"] = r.Options["key"].Canonical, r.Options["tombstones"].Canonical
+		}
+		if r.Addr == s.Addr {
+			inherited["cluster"] = r.Options["cluster"].Canonical
+		}
+	}
+	if inherited["key"] != `"user"` || inherited["tombstones"] != `"pass"` || inherited["cluster"] != "cluster.embedded" {
+		t.Errorf("shown: %v", inherited)
+	}
+}
