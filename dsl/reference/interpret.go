@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"keystone/dsl/ir"
+	"keystone/dsl/types"
 )
 
 // Input is what an expression is evaluated on.
@@ -35,21 +36,39 @@ func Constant(n *ir.Node) (any, *Error) {
 	return m.eval(n)
 }
 
-// Copy gives the value of a field as it stands in the event, unread: what is
-// written for an expression that only names a field. ok is false for others.
+// Written gives the value of an expression as it is written: a field that is
+// only copied stands as it does in the event, its numbers unread. form is the
+// type that is written; a time of another form is no copy.
+func Written(n *ir.Node, in Input, form types.Type) (any, *Error) {
+	if n.Op == ir.Field && n.Type.Kind == types.Any {
+		return walk(n.Path, in.Event)
+	}
+	v, err := Eval(n, in)
+	if err != nil || n.Op != ir.Field || n.Type.IsTime() && form.IsTime() && n.Type.Kind != form.Kind {
+		return v, err
+	}
+	return walk(n.Path, in.Event)
+}
+
+// Copy gives the value of a field as it stands in the event, unread. ok is
+// false for other expressions.
 func Copy(n *ir.Node, in Input) (v any, ok bool) {
 	if n.Op != ir.Field {
 		return nil, false
 	}
-	v = in.Event
-	for _, s := range n.Path {
+	v, err := walk(n.Path, in.Event)
+	return v, err == nil
+}
+
+func walk(path []ir.Step, v any) (any, *Error) {
+	for _, s := range path {
 		x, err := member(v, key(s))
 		if err != nil {
-			return nil, false
+			return nil, err
 		}
 		v = x
 	}
-	return v, true
+	return v, nil
 }
 
 type machine struct {
@@ -95,13 +114,9 @@ func (m *machine) op(n *ir.Node) (any, *Error) {
 	case ir.Const:
 		return read(fromConst(n.Value), n.Type)
 	case ir.Field:
-		v := m.in.Event
-		for _, s := range n.Path {
-			x, err := member(v, key(s))
-			if err != nil {
-				return nil, err
-			}
-			v = x
+		v, err := walk(n.Path, m.in.Event)
+		if err != nil {
+			return nil, err
 		}
 		return read(v, n.Type)
 	case ir.Event:
@@ -251,8 +266,10 @@ func member(x, key any) (any, *Error) {
 
 func slice(n *ir.Node, kids []any) (any, *Error) {
 	x := kids[0]
-	if x == nil {
-		return nil, nil
+	for i, k := range kids {
+		if n.Kids[i] != nil && k == nil { // nil before types, as everywhere
+			return nil, nil
+		}
 	}
 	length := 0
 	var list []any
@@ -272,8 +289,6 @@ func slice(n *ir.Node, kids []any) (any, *Error) {
 			continue
 		}
 		switch b := kids[i+1].(type) {
-		case nil:
-			return nil, nil
 		case int64:
 			if b < 0 {
 				b = max(b, -int64(length)) + int64(length)

@@ -2,6 +2,7 @@ package reference
 
 import (
 	"keystone/dsl/ir"
+	"keystone/dsl/types"
 )
 
 // Event is one output event of a route.
@@ -172,13 +173,12 @@ func output(o ir.Output, in Input) (any, *Error) {
 	}
 	var v any = o.Lit
 	if o.Expr != nil {
-		n := o.Expr.Root
 		var err *Error
-		if v, err = Eval(n, in); err != nil {
+		if v, err = Written(o.Expr.Root, in, o.Type); err != nil {
 			return nil, err
 		}
-		if raw, ok := Copy(n, in); ok && !(n.Type.IsTime() && o.Type.IsTime() && n.Type.Kind != o.Type.Kind) {
-			return raw, nil
+		if o.Expr.Root.Op == ir.Field && kindName(v) != "time" {
+			return v, nil
 		}
 	}
 	text, err := Append(nil, v, o.Type)
@@ -252,7 +252,10 @@ func pattern(parts []ir.PatternPart, in Input) (any, *Error) {
 // Text gives a value as text, nil for nil: a string as it is, a time in the
 // form of its type or in the layout, the rest as JSON.
 func Text(n *ir.Node, layout string, in Input) (any, *Error) {
-	v, err := Eval(n, in)
+	v, err := Written(n, in, n.Type)
+	if n.Type.IsTime() || n.Type.Kind == types.Bytes || layout != "" {
+		v, err = Eval(n, in)
+	}
 	if v == nil || err != nil {
 		return nil, err
 	}
@@ -268,12 +271,6 @@ func Text(n *ir.Node, layout string, in Input) (any, *Error) {
 		return v, nil
 	case Bytes:
 		return string(v), nil
-	}
-	if raw, ok := Copy(n, in); ok && kindName(v) != "time" {
-		v = raw
-		if s, isText := v.(string); isText {
-			return s, nil
-		}
 	}
 	text, err := Append(nil, v, n.Type)
 	if kindName(v) == "time" && len(text) > 0 && text[0] == '"' {

@@ -29,11 +29,8 @@ func metaOf() map[string]any {
 // interpreted gives the JSON of an expression by the reference, or its error's code.
 func interpreted(e *ir.Expr, event any) (out, code string) {
 	in := reference.Input{Event: event, Meta: metaOf(), Now: time.Unix(1_800_000_000, 0)}
-	v, fail := reference.Eval(e.Root, in)
+	v, fail := reference.Written(e.Root, in, e.Root.Type)
 	if fail == nil {
-		if raw, ok := reference.Copy(e.Root, in); ok {
-			v = raw
-		}
 		var b []byte
 		if b, fail = reference.Append(nil, v, e.Root.Type); fail == nil {
 			return string(b), ""
