@@ -48,7 +48,7 @@ func (c *compiler) out(n *ir.Node, t types.Type) outF {
 // is declared the value is checked; where the form of a time differs from
 // the output's it is no copy, and nil is given.
 func (c *compiler) copied(n *ir.Node, t types.Type) outF {
-	if n.Type.IsTime() && t.IsTime() && n.Type.Kind != t.Kind || n.Type.Kind == types.Bytes {
+	if n.Type.IsTime() && t.IsTime() && n.Type.Kind != t.Kind {
 		return nil
 	}
 	id, rest := c.path(n.Path)

@@ -263,6 +263,7 @@ func TestTypes(t *testing.T) {
 		{"computed decimal", as("dec * 2", decimal), `{"dec":1.5}`, `{"v":3.00}`},
 		{"decimal too large", as("dec * 1000", decimal), `{"dec":1.5}`, `error range`},
 		{"bytes", as("bin", types.BytesType), `{"bin":"YcOx"}`, `{"v":"YcOx"}`},
+		{"copied bytes", as("bin", types.BytesType), `{"bin":"\/w=="}`, `{"v":"\/w=="}`},
 		{"bytes are no text", as("len(bin)", types.IntType), `{"bin":"YcOx"}`, `{"v":3}`},
 		{"no base64", as("bin", types.BytesType), `{"bin":"*"}`, `error type`},
 	})
