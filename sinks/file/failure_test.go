@@ -46,6 +46,11 @@ func TestFullDisk(t *testing.T) {
 					t.Fatalf("a part of a write stayed: %d bytes, %v", fi.Size(), err)
 				}
 			}
+			ended, cancel := context.WithCancel(t.Context())
+			cancel()
+			if _, err := s.Sync(ended); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "full") {
+				t.Errorf("got %v, want also why it was not done before", err)
+			}
 			full = false
 			mustPut(t, s, fmt.Sprint(taken))
 			mustSync(t, s)

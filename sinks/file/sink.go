@@ -29,6 +29,7 @@ type sink struct {
 	dir    string // of the configuration
 	once   bool   // of a single run: outputs appear when it is complete
 	target target
+	what   string          // is being done, for messages
 	limit  int             // of a buffer
 	edge   func(file) file // of the operating system: tests break it
 
@@ -44,10 +45,11 @@ type sink struct {
 	folders map[string]bool    // that have new names in them
 	device  bool
 	clock   uint64
-	failed  bool // an output could not be flushed
-	dirty   bool // written to since the last Sync
-	given   bool // Sync gave a state
-	ended   bool // Finish was called
+	failed  bool  // an output could not be flushed
+	why     error // what the last attempt to write failed with; nil if it did not
+	dirty   bool  // written to since the last Sync
+	given   bool  // Sync gave a state
+	ended   bool  // Finish was called
 }
 
 func newSink(c Config, d sinks.Deps) *sink {
@@ -57,6 +59,7 @@ func newSink(c Config, d sinks.Deps) *sink {
 	}
 	s := &sink{
 		cfg: c, log: log, route: d.Route, dir: d.Dir, once: d.OneShot, target: parseTarget(c.Path.S),
+		what:  "write " + c.Path.S,
 		limit: plainBuffer, edge: func(f file) file { return f },
 		outs: map[string]*output{}, mine: map[string]bool{}, folders: map[string]bool{},
 	}
@@ -134,8 +137,8 @@ func (s *sink) write(ctx context.Context, b *record.Batch) error {
 	if s.root == nil {
 		return sinks.Permanent{Err: errors.New("the sink is not open")}
 	}
-	if err := s.ready(); err != nil {
-		return explain("write "+s.cfg.Path.S, err)
+	if s.why = explain(s.what, s.ready()); s.why != nil {
+		return s.why
 	}
 	s.dirty = true
 	var refused []sinks.Failure
@@ -149,7 +152,8 @@ func (s *sink) write(ctx context.Context, b *record.Batch) error {
 			refused = append(refused, sinks.Failure{Index: i, Outcome: sinks.Rejected, Code: no.code, Err: no})
 			continue
 		}
-		err = explain("write "+s.cfg.Path.S, err)
+		err = explain(s.what, err)
+		s.why = err
 		if sinks.IsPermanent(err) {
 			return err
 		}
@@ -307,15 +311,18 @@ func (s *sink) Sync(ctx context.Context) ([]byte, error) {
 		return nil, errors.New("the sink is not open")
 	}
 	if err := ctx.Err(); err != nil {
+		if s.why != nil { // why it took so long
+			return nil, fmt.Errorf("%w; before that: %w", err, s.why)
+		}
 		return nil, err
 	}
-	if err := s.settleAll(); err != nil {
-		return nil, explain("write "+s.cfg.Path.S, err)
+	if s.why = explain(s.what, s.settleAll()); s.why != nil {
+		return nil, s.why
 	}
 	st := s.state()
 	if s.journal != nil {
 		if err := s.journal.advance(st.Epoch); err != nil {
-			return nil, explain("write "+s.cfg.Path.S, err)
+			return nil, explain(s.what, err)
 		}
 	}
 	s.epoch = st.Epoch
@@ -370,7 +377,7 @@ func (s *sink) Finish(context.Context) error {
 		return errors.New("the sink is not open")
 	}
 	if err := s.settleAll(); err != nil {
-		return explain("write "+s.cfg.Path.S, err)
+		return explain(s.what, err)
 	}
 	s.ended, s.dirty = true, false
 	return nil
