@@ -11,9 +11,12 @@ import (
 
 // explain says what to do about an error, and whether trying again may mend it.
 func explain(what string, err error) error {
+	if err == nil {
+		return nil
+	}
 	var no *refusal
 	switch {
-	case err == nil, sinks.IsPermanent(err), errors.As(err, &no):
+	case sinks.IsPermanent(err), errors.As(err, &no):
 		return err
 	case is(err, syscall.ENOSPC, syscall.EDQUOT):
 		return fmt.Errorf("%s: the disk is full; nothing is lost, and no line is left half written: free some space: %w", what, err)
