@@ -56,7 +56,7 @@ type loader struct {
 func Load(opts LoadOptions) (*Config, diag.Diagnostics) {
 	l := newLoader(opts)
 	if !l.read() {
-		return nil, l.diags.Sort()
+		return nil, dedupe(l.diags).Sort()
 	}
 	l.readVariables()
 	meta := Meta{Dir: opts.Dir, Env: l.env, Settings: l.settings()}
@@ -70,15 +70,15 @@ func Load(opts LoadOptions) (*Config, diag.Diagnostics) {
 		// understood, so that one run shows as much as it can.
 		_, more := fromResources(resources, meta, opts.Catalog, l.failed)
 		l.diags.Append(more...)
-		return nil, l.diags.Sort()
+		return nil, dedupe(l.diags).Sort()
 	}
 	c, diags := FromResources(resources, meta, opts.Catalog)
 	l.diags.Append(diags...)
 	if l.diags.HasErrors() {
-		return nil, l.diags.Sort()
+		return nil, dedupe(l.diags).Sort()
 	}
 	c.Secrets = l.secrets()
-	return c, l.diags.Sort()
+	return c, dedupe(l.diags).Sort()
 }
 
 // LoadSecrets reads only the variables of the configuration, for a goal
@@ -86,10 +86,10 @@ func Load(opts LoadOptions) (*Config, diag.Diagnostics) {
 func LoadSecrets(opts LoadOptions) (*Secrets, diag.Diagnostics) {
 	l := newLoader(opts)
 	if !l.read() {
-		return nil, l.diags.Sort()
+		return nil, dedupe(l.diags).Sort()
 	}
 	l.readVariables()
-	return l.secrets(), l.diags.Sort()
+	return l.secrets(), dedupe(l.diags).Sort()
 }
 
 func newLoader(opts LoadOptions) *loader {

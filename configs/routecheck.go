@@ -28,6 +28,10 @@ func (r *Route) check(body spec.Body, diags *diag.Diagnostics) {
 	if a, ok := body.Attrs["dead_letter"]; ok && a.Value != nil && r.OnError != DeadLetter {
 		diags.Addf(a.Range, codeBlockValue, "Option without a meaning", "on_error = %q makes no dead letters. Remove dead_letter, or write on_error = \"dead_letter\".", r.OnError)
 	}
+}
+
+// checkPairs reports options that contradict each other.
+func (r *Route) checkPairs(body spec.Body, diags *diag.Diagnostics) {
 	if r.Retry.Max < r.Retry.Initial {
 		diags.Addf(attrRange(body.Blocks["retry"], "max"), codeBlockValue, "Contradiction", "The longest wait, retry.max, is shorter than the first, retry.initial.")
 	}
@@ -41,19 +45,52 @@ func (r *Route) check(body spec.Body, diags *diag.Diagnostics) {
 
 // linkRoute checks the ends of a route and its expressions against them.
 func (d *decoder) linkRoute(r *Route, diags *diag.Diagnostics) {
+	r.check(d.bodies[r.Addr], diags)
 	if !d.broken[r.Addr] {
-		r.check(d.bodies[r.Addr], diags)
+		r.checkPairs(d.bodies[r.Addr], diags)
 	}
-	ends := d.hasEnd(r.From, "stream or source", diags)
-	ends = d.hasEnd(r.To, "sink or stream", diags) && ends
+	from := d.hasEnd(r.From, "stream or source", diags)
+	to := d.hasEnd(r.To, "sink or stream", diags)
 	if !r.DeadLetter.Addr.IsZero() {
 		d.hasEnd(r.DeadLetter, "stream", diags)
 	}
-	if d.broken[r.Addr] || !ends {
+	if d.broken[r.Addr] && d.outputUnknown(r) {
 		return
 	}
+	// A route with wrong ends or options is still checked as far as it goes:
+	// without a known end nothing is known of its events.
 	e := &r.Events
-	e.Input = d.c.SchemaOf(r.From.Addr)
+	if from {
+		e.Input = d.c.SchemaOf(r.From.Addr)
+	}
+	if to {
+		d.linkEnd(r, diags)
+	}
+	checked, more := dsl.CheckRoute(*e)
+	diags.Append(more...)
+	if more.HasErrors() || d.broken[r.Addr] || !from || !to {
+		return
+	}
+	r.Checked = checked
+	if target := d.c.Streams[r.To.Addr]; target != nil {
+		checkOutput(r, target, diags)
+	}
+}
+
+// outputUnknown tells that options which make the output event are wrong, so
+// that what reads it cannot be checked.
+func (d *decoder) outputUnknown(r *Route) bool {
+	for _, name := range []string{"project", "set", "drop", "explode", "format", "decode"} {
+		if _, written := d.bodies[r.Addr].Attrs[name]; written {
+			return true
+		}
+	}
+	return false
+}
+
+// linkEnd gives a route what it takes from where it writes.
+func (d *decoder) linkEnd(r *Route, diags *diag.Diagnostics) {
+	e := &r.Events
 	if target := d.c.Streams[r.To.Addr]; target != nil {
 		e.Target = target.Schema
 		d.linkTarget(r, target, diags)
@@ -68,15 +105,6 @@ func (d *decoder) linkRoute(r *Route, diags *diag.Diagnostics) {
 			}
 			d.borrowConsts(r, x.Text, kind, d.bodies[sink.Addr], diags)
 		}
-	}
-	checked, more := dsl.CheckRoute(*e)
-	diags.Append(more...)
-	if more.HasErrors() {
-		return
-	}
-	r.Checked = checked
-	if target := d.c.Streams[r.To.Addr]; target != nil {
-		checkOutput(r, target, diags)
 	}
 }
 

@@ -34,3 +34,14 @@ route "two" {
 stream "f" {
   for_each = null # ERROR: this is null
 }
+
+route "many" {
+  for_each = ["a", "b", "c"]
+  from     = source.nothing # ERROR: There is no source "nothing"
+  to       = stream.d["eu"]
+  start    = each.key == "b" ? "never" : "latest" # ERROR: "never" is neither
+  filter   = "1 +" # ERROR: Not an expression
+  batch {
+    records = 0 # ERROR: must be between
+  }
+}
