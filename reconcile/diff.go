@@ -134,7 +134,7 @@ func (d *differ) present(after *configs.Resource) (Change, bool) {
 		c.Reasons = append(c.Reasons, "it runs, and it is not known with which options")
 	}
 	if c.Before != nil {
-		d.ownOptions(&c, st)
+		d.ownOptions(&c)
 	}
 	d.dependencies(&c, st)
 	d.condition(&c, st)
@@ -158,7 +158,7 @@ func (d *differ) keeps(from addr.Addr, old State) Identity {
 	return kept
 }
 
-func (d *differ) ownOptions(c *Change, st State) {
+func (d *differ) ownOptions(c *Change) {
 	c.Options = d.options(c.Before, c.After)
 	if c.Before.Kind != c.After.Kind {
 		c.Options = append([]OptionChange{{Name: "kind", Before: c.Before.Kind, After: c.After.Kind, Effect: spec.Drain}}, c.Options...)

@@ -225,11 +225,10 @@ func TestImpact(t *testing.T) {
 	if len(i.LosesState) != 1 || i.LosesState[0] != "topic tv with about 77 records" {
 		t.Errorf("deleted stream: %+v", i)
 	}
-	g := goalOf(base)
 	for name, want := range map[string]string{"earliest": "the start of stream.plays", "latest": "the end of stream.plays", "2026-01-02T03:04:05Z": "the first record since 2026-01-02T03:04:05Z of stream.plays"} {
 		b := base.clone()
 		b.set(must("route.tv"), "start", `"`+name+`"`)
-		g = goalOf(b)
+		g := goalOf(b)
 		o := Observed{States: map[addr.Addr]State{must("route.tv"): {Health: Missing, Reading: Reading{Known: true, Retained: 9}}}}
 		i := change(t, Diff(g, o, time.Unix(2, 0)), "route.tv").Impact
 		if i.ContinuesFrom != want || (name == "latest") != (i.Waiting == 0) {

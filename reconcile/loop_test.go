@@ -152,6 +152,18 @@ func (s *simulated) at(a addr.Addr) []time.Time {
 	return slices.Clone(s.times[a])
 }
 
+func (m *memory) count() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.saves
+}
+
+func (s *simulated) looks() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.observes
+}
+
 func (s *simulated) deleted() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -450,7 +462,7 @@ func TestFailedWorkersAreRestartedWithBackOff(t *testing.T) {
 			if n := len(rt.at(tv)); n != first+i {
 				t.Fatalf("failure %d: restarted after %v", i, rt.at(tv)[n-1].Sub(failed))
 			}
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			synctest.Wait()
 			if n := len(rt.at(tv)); n != first+i+1 {
 				t.Fatalf("failure %d: not restarted in time", i)
@@ -497,6 +509,35 @@ func TestASlowChangeBlocksNoReload(t *testing.T) {
 		}
 		if n := len(rt.at(must("route.archive"))); n != 2 {
 			t.Errorf("applied %d times, want once per goal", n)
+		}
+	})
+}
+
+// TestAGoalThatComesWhileAnotherIsBegun: a route that is being started for
+// the earlier goal goes with the later one, and then the stream that it used.
+func TestAGoalThatComesWhileAnotherIsBegun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := newSimulated()
+		block := make(chan struct{})
+		rt.blocks[must("route.archive")], rt.blocks[must("route.tv")] = block, block
+		ledger := newMemory()
+		h := startLoop(t, rt, ledger)
+		defer h.stop()
+		h.goal(1, plays())
+		synctest.Wait()
+		b := plays()
+		for _, a := range []string{"route.archive", "route.tv", "stream.tv"} {
+			delete(b.res, must(a))
+		}
+		h.goal(2, b, must("stream.tv"))
+		synctest.Wait()
+		close(block)
+		if s := h.settle(2); len(s.Waiting)+len(s.Failed)+len(s.Withheld) != 0 {
+			t.Errorf("settled: %+v", s)
+		}
+		h.workers("in")
+		if d := rt.deleted(); !slices.Equal(d, []string{"tv"}) || len(ledger.rows) != len(b.res) {
+			t.Errorf("deleted %v, %d rows", d, len(ledger.rows))
 		}
 	})
 }
@@ -615,13 +656,13 @@ func TestAnIdleLoopOnlyLooks(t *testing.T) {
 		h.goal(1, plays())
 		h.settle(1)
 		rt.log()
-		saves, observes := ledger.saves, rt.observes
+		saves, observes := ledger.count(), rt.looks()
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if log := rt.log(); len(log) != 0 || ledger.saves != saves {
-			t.Errorf("applied %v, %d writes", log, ledger.saves-saves)
+		if log := rt.log(); len(log) != 0 || ledger.count() != saves {
+			t.Errorf("applied %v, %d writes", log, ledger.count()-saves)
 		}
-		if n := rt.observes - observes; n != 6 {
+		if n := rt.looks() - observes; n != 6 {
 			t.Errorf("looked %d times in a minute, want every 10 s", n)
 		}
 	})
@@ -684,14 +725,16 @@ func TestManyRoutesShareFewWrites(t *testing.T) {
 		}
 		h.stop()
 		rt.w.crash()
-		saves := ledger.saves
+		saves := ledger.count()
 		h = startLoop(t, rt, ledger)
 		h.goal(1, manyRoutes(1000))
 		h.settle(1)
-		if len(rt.w.workers) != 1000 {
-			t.Errorf("%d workers after a restart", len(rt.w.workers))
-		}
-		if n := ledger.saves - saves; n != 0 {
+		rt.set(func() {
+			if len(rt.w.workers) != 1000 {
+				t.Errorf("%d workers after a restart", len(rt.w.workers))
+			}
+		})
+		if n := ledger.count() - saves; n != 0 {
 			t.Errorf("restarting what was applied wrote %d times", n)
 		}
 	})

@@ -74,8 +74,8 @@ func (l *run) run(ctx context.Context) {
 	timer := time.NewTimer(l.spec.Resync)
 	defer timer.Stop()
 	for {
-		l.look(ctx)
 		l.start(ctx)
+		l.look(ctx)
 		timer.Reset(l.pause())
 		select {
 		case <-ctx.Done():
@@ -204,16 +204,13 @@ func (l *run) turn(o observation) {
 			l.queue = append(l.queue, c)
 		}
 	}
-	if len(l.queue) == 0 && len(l.busy) == 0 && len(l.touched) > 0 {
-		l.due = true // what finished meanwhile may not be seen yet
-	}
 	l.recovered(seen, now)
 	l.publish(func(s *Status) {
 		s.Turns++
 		s.Err = ""
 		s.Goal, s.Plan = whole, plan
 		s.Observed = withMissing(seen, goal, now)
-		s.Withheld = withheld
+		s.Withheld, s.Waiting = withheld, nil
 		l.notify()
 	})
 }
@@ -260,7 +257,7 @@ func (l *run) start(ctx context.Context) {
 		}
 	}
 	l.queue = rest
-	l.publish(func(s *Status) { s.Waiting = waiting })
+	l.publish(func(s *Status) { s.Waiting = append(s.Waiting, waiting...) })
 	l.begin(ctx, begun)
 	l.settle()
 }
@@ -388,9 +385,6 @@ func (l *run) finished(ctx context.Context, rs []result) {
 		}
 		l.report(ctx, r, err, now)
 	}
-	if len(l.queue) == 0 && len(l.busy) == 0 {
-		l.due = true // look whether that was all
-	}
 }
 
 func (l *run) report(ctx context.Context, r result, err error, now time.Time) {
@@ -448,6 +442,9 @@ func (l *run) trouble(err error, now time.Time) {
 
 // settle publishes how the goal stands.
 func (l *run) settle() {
+	if len(l.queue) == 0 && len(l.busy) == 0 && !l.observing && len(l.touched) > 0 {
+		l.due = true // what finished since the last look may leave something to do
+	}
 	idle := len(l.queue) == 0 && len(l.busy) == 0 && !l.observing && !l.due
 	l.publish(func(s *Status) {
 		s.Busy = slices.SortedFunc(maps.Keys(l.busy), addr.Compare)

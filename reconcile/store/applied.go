@@ -111,24 +111,24 @@ func (s *Store) SaveApplied(ctx context.Context, put []reconcile.Applied, gone [
 			return s.wrap("write what was applied to", err)
 		}
 	}
-	return s.write(ctx, func(tx *sql.Tx) error {
-		return s.wrap("write what was applied to", s.saveApplied(tx, e.data, rows, gone))
+	return s.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		return s.wrap("write what was applied to", s.saveApplied(ctx, tx, e.data, rows, gone))
 	})
 }
 
-func (s *Store) saveApplied(tx *sql.Tx, data map[string][]byte, rows []appliedRow, gone []addr.Addr) error {
+func (s *Store) saveApplied(ctx context.Context, tx *sql.Tx, data map[string][]byte, rows []appliedRow, gone []addr.Addr) error {
 	for hash, d := range data {
-		if _, err := tx.Exec(`INSERT OR IGNORE INTO resources (hash, data) VALUES (?, ?)`, []byte(hash), d); err != nil {
+		if _, err := tx.ExecContext(ctx, `INSERT OR IGNORE INTO resources (hash, data) VALUES (?, ?)`, []byte(hash), d); err != nil {
 			return err
 		}
 	}
 	for _, a := range gone {
-		if _, err := tx.Exec(`DELETE FROM applied WHERE namespace = ? AND addr = ?`, s.namespace, a.String()); err != nil {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM applied WHERE namespace = ? AND addr = ?`, s.namespace, a.String()); err != nil {
 			return err
 		}
 	}
 	for _, r := range rows {
-		if _, err := tx.Exec(`INSERT OR REPLACE INTO applied (namespace, addr, resource, interrupted, deps, kept, "group", topic, serial, time) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		if _, err := tx.ExecContext(ctx, `INSERT OR REPLACE INTO applied (namespace, addr, resource, interrupted, deps, kept, "group", topic, serial, time) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 			s.namespace, r.Addr.String(), r.resource, r.interrupted, r.deps, r.kept, r.Group, r.Topic, r.Serial, r.At.UnixNano()); err != nil {
 			return err
 		}
@@ -138,8 +138,8 @@ func (s *Store) saveApplied(tx *sql.Tx, data map[string][]byte, rows []appliedRo
 
 // CompactApplied removes resources that no row refers to any more.
 func (s *Store) CompactApplied(ctx context.Context) error {
-	return s.write(ctx, func(tx *sql.Tx) error {
-		_, err := tx.Exec(`DELETE FROM resources WHERE hash NOT IN (
+	return s.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `DELETE FROM resources WHERE hash NOT IN (
 			SELECT resource FROM applied WHERE resource IS NOT NULL
 			UNION SELECT interrupted FROM applied WHERE interrupted IS NOT NULL
 			UNION SELECT unhex(d.value) FROM applied, json_each(applied.deps) d)`)

@@ -53,8 +53,8 @@ func (s *Store) Acquire(ctx context.Context, now time.Time) (*Lease, error) {
 	if err := l.write(h); err != nil {
 		return nil, errors.Join(fmt.Errorf("write %s: %w", path, err), f.Close())
 	}
-	err = s.write(ctx, func(tx *sql.Tx) error {
-		err := tx.QueryRow(`INSERT INTO leases (name, pid, host, since, token) VALUES ('serve', ?, ?, ?, 1)
+	err = s.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		err := tx.QueryRowContext(ctx, `INSERT INTO leases (name, pid, host, since, token) VALUES ('serve', ?, ?, ?, 1)
 			ON CONFLICT DO UPDATE SET pid = excluded.pid, host = excluded.host, since = excluded.since, token = token + 1 RETURNING token`,
 			h.PID, h.Host, h.Since.UnixNano()).Scan(&l.Token)
 		return s.wrap("write the lease to", err)

@@ -66,17 +66,17 @@ func (p *Positions) LoadPositions(ctx context.Context, route addr.Addr) ([]recor
 // both are durable when it returns. Partitions that are not named keep their positions.
 func (p *Positions) SavePositions(ctx context.Context, route addr.Addr, from []record.Position, sinkState []byte) error {
 	s := p.store
-	return s.write(ctx, func(tx *sql.Tx) error {
-		put := tx.Stmt(s.putPosition)
+	return s.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		put := tx.StmtContext(ctx, s.putPosition)
 		for _, x := range from {
-			if _, err := put.Exec(s.namespace, route.String(), p.source, x.Partition, x.Offset, x.LeaderEpoch, x.Identity, x.Name); err != nil {
+			if _, err := put.ExecContext(ctx, s.namespace, route.String(), p.source, x.Partition, x.Offset, x.LeaderEpoch, x.Identity, x.Name); err != nil {
 				return s.wrap("save positions in", err)
 			}
 		}
 		if sinkState == nil {
 			return nil
 		}
-		_, err := tx.Exec(`INSERT INTO sink_states (namespace, route, source, sink, state) VALUES (?, ?, ?, ?, ?)
+		_, err := tx.ExecContext(ctx, `INSERT INTO sink_states (namespace, route, source, sink, state) VALUES (?, ?, ?, ?, ?)
 			ON CONFLICT DO UPDATE SET state = excluded.state`, s.namespace, route.String(), p.source, p.sink, sinkState)
 		return s.wrap("save positions in", err)
 	})
@@ -85,12 +85,12 @@ func (p *Positions) SavePositions(ctx context.Context, route addr.Addr, from []r
 // MovePositions gives everything that is stored for a route to its new name.
 // It does nothing when it was done before.
 func (s *Store) MovePositions(ctx context.Context, from, to addr.Addr) error {
-	return s.write(ctx, func(tx *sql.Tx) error { return s.movePositions(tx, from, to) })
+	return s.write(ctx, func(ctx context.Context, tx *sql.Tx) error { return s.movePositions(ctx, tx, from, to) })
 }
 
-func (s *Store) movePositions(tx *sql.Tx, from, to addr.Addr) error {
+func (s *Store) movePositions(ctx context.Context, tx *sql.Tx, from, to addr.Addr) error {
 	for _, table := range []string{"positions", "sink_states"} {
-		if _, err := tx.Exec(`UPDATE OR REPLACE `+table+` SET route = ? WHERE namespace = ? AND route = ?`, to.String(), s.namespace, from.String()); err != nil {
+		if _, err := tx.ExecContext(ctx, `UPDATE OR REPLACE `+table+` SET route = ? WHERE namespace = ? AND route = ?`, to.String(), s.namespace, from.String()); err != nil {
 			return s.wrap("move positions in", err)
 		}
 	}
@@ -99,9 +99,9 @@ func (s *Store) movePositions(tx *sql.Tx, from, to addr.Addr) error {
 
 // DropPositions forgets everything that is stored for a route: it starts anew.
 func (s *Store) DropPositions(ctx context.Context, route addr.Addr) error {
-	return s.write(ctx, func(tx *sql.Tx) error {
+	return s.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		for _, table := range []string{"positions", "sink_states"} {
-			if _, err := tx.Exec(`DELETE FROM `+table+` WHERE namespace = ? AND route = ?`, s.namespace, route.String()); err != nil {
+			if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE namespace = ? AND route = ?`, s.namespace, route.String()); err != nil {
 				return s.wrap("drop positions in", err)
 			}
 		}

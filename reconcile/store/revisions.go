@@ -88,24 +88,24 @@ func (s *Store) Commit(ctx context.Context, r reconcile.Revision, serial int64) 
 	if err != nil {
 		return r, s.wrap("store a revision in", err)
 	}
-	err = s.write(ctx, func(tx *sql.Tx) error {
+	err = s.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		var current, last int64
-		if err := tx.QueryRow(`SELECT COALESCE(MAX(CASE WHEN namespace = ? THEN serial END), 0), COALESCE(MAX(serial), 0) FROM revisions`, s.namespace).Scan(&current, &last); err != nil {
+		if err := tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(CASE WHEN namespace = ? THEN serial END), 0), COALESCE(MAX(serial), 0) FROM revisions`, s.namespace).Scan(&current, &last); err != nil {
 			return s.wrap("store a revision in", err)
 		}
 		if current != serial {
 			return &reconcile.StaleError{Planned: serial, Stored: current}
 		}
 		r.Serial = last + 1
-		if _, err := tx.Exec(`INSERT INTO revisions (`+revisionColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+		if _, err := tx.ExecContext(ctx, `INSERT INTO revisions (`+revisionColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
 			r.Serial, s.namespace, r.Time.UnixNano(), r.Who, r.Why, goal, string(sources), string(allow)); err != nil {
 			return s.wrap("store a revision in", err)
 		}
-		if _, err := tx.Exec(`UPDATE revisions SET goal = NULL WHERE goal IS NOT NULL AND namespace = ? AND serial NOT IN
+		if _, err := tx.ExecContext(ctx, `UPDATE revisions SET goal = NULL WHERE goal IS NOT NULL AND namespace = ? AND serial NOT IN
 			(SELECT serial FROM revisions WHERE namespace = ? ORDER BY serial DESC LIMIT ?)`, s.namespace, s.namespace, keepGoals); err != nil {
 			return s.wrap("store a revision in", err)
 		}
-		return s.audit(tx, reconcile.AuditEntry{Time: r.Time, Who: r.Who, Action: "commit", Serial: r.Serial, Detail: r.Why})
+		return s.audit(ctx, tx, reconcile.AuditEntry{Time: r.Time, Who: r.Who, Action: "commit", Serial: r.Serial, Detail: r.Why})
 	})
 	if err != nil {
 		r.Serial = 0
@@ -115,18 +115,18 @@ func (s *Store) Commit(ctx context.Context, r reconcile.Revision, serial int64) 
 
 // Audit writes down who did what. It must hold no secrets.
 func (s *Store) Audit(ctx context.Context, e reconcile.AuditEntry) error {
-	return s.write(ctx, func(tx *sql.Tx) error { return s.audit(tx, e) })
+	return s.write(ctx, func(ctx context.Context, tx *sql.Tx) error { return s.audit(ctx, tx, e) })
 }
 
-func (s *Store) audit(tx *sql.Tx, e reconcile.AuditEntry) error {
-	res, err := tx.Exec(`INSERT INTO audit (namespace, time, who, action, addr, serial, detail) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+func (s *Store) audit(ctx context.Context, tx *sql.Tx, e reconcile.AuditEntry) error {
+	res, err := tx.ExecContext(ctx, `INSERT INTO audit (namespace, time, who, action, addr, serial, detail) VALUES (?, ?, ?, ?, ?, ?, ?)`,
 		s.namespace, e.Time.UnixNano(), e.Who, e.Action, e.Addr, e.Serial, e.Detail)
 	if err != nil {
 		return s.wrap("write the audit of", err)
 	}
 	id, err := res.LastInsertId()
 	if err == nil {
-		_, err = tx.Exec(`DELETE FROM audit WHERE id <= ?`, id-keepAudit)
+		_, err = tx.ExecContext(ctx, `DELETE FROM audit WHERE id <= ?`, id-keepAudit)
 	}
 	return s.wrap("write the audit of", err)
 }

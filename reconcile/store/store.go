@@ -109,7 +109,7 @@ func (s *Store) prepare(ctx context.Context) error {
 	if s.putPosition, err = s.db.PrepareContext(ctx, putPosition); err != nil {
 		return s.wrap("open", err)
 	}
-	return s.write(ctx, func(tx *sql.Tx) error {
+	return s.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		var env string
 		err := tx.QueryRowContext(ctx, `SELECT value FROM meta WHERE key = 'env'`).Scan(&env)
 		switch {

@@ -267,9 +267,9 @@ func TestWritesOfManyRoutesAreAllDurable(t *testing.T) {
 func TestAFailingWriteSpoilsNoOther(t *testing.T) {
 	s := openTest(t, t.TempDir())
 	boom := errors.New("boom")
-	insert := func(key string) func(*sql.Tx) error {
-		return func(tx *sql.Tx) error {
-			_, err := tx.Exec(`INSERT INTO meta (key, value) VALUES (?, '')`, key)
+	insert := func(key string) func(context.Context, *sql.Tx) error {
+		return func(ctx context.Context, tx *sql.Tx) error {
+			_, err := tx.ExecContext(ctx, `INSERT INTO meta (key, value) VALUES (?, '')`, key)
 			if key == "bad" && err == nil {
 				err = boom
 			}

@@ -9,7 +9,7 @@ import (
 // write is one change that waits for its transaction.
 type write struct {
 	ctx  context.Context
-	do   func(*sql.Tx) error
+	do   func(context.Context, *sql.Tx) error
 	err  error
 	done chan bool // true: the write is done; false: it is this writer's turn to lead
 }
@@ -20,7 +20,7 @@ const maxTogether = 512
 // write runs do in a transaction that may hold the writes of others, and
 // returns when it is durable. do may run twice; the first time is undone then. The first writer leads: it takes all that wait, commits them
 // together, and hands the lead to the first that came meanwhile.
-func (s *Store) write(ctx context.Context, do func(*sql.Tx) error) error {
+func (s *Store) write(ctx context.Context, do func(context.Context, *sql.Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -73,10 +73,10 @@ func (s *Store) lead() {
 // concerns all of them.
 func (s *Store) together(batch []*write) error {
 	failed := false
-	err := s.transaction(func(tx *sql.Tx) error {
+	err := s.transaction(func(ctx context.Context, tx *sql.Tx) error {
 		for _, w := range batch {
 			if w.err = w.ctx.Err(); w.err == nil {
-				w.err = w.do(tx)
+				w.err = w.do(ctx, tx)
 			}
 			if w.err != nil {
 				failed = len(batch) > 1
@@ -98,12 +98,13 @@ func (s *Store) together(batch []*write) error {
 
 // transaction commits what do did, or undoes it if it fails. One writer's
 // cancellation is not the others', so none ends it.
-func (s *Store) transaction(do func(*sql.Tx) error) error {
-	tx, err := s.db.BeginTx(context.Background(), nil)
+func (s *Store) transaction(do func(context.Context, *sql.Tx) error) error {
+	ctx := context.Background()
+	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return s.wrap("write", err)
 	}
-	if err := do(tx); err != nil {
+	if err := do(ctx, tx); err != nil {
 		return errors.Join(err, s.wrap("undo", tx.Rollback()))
 	}
 	if err := tx.Commit(); err != nil {
