@@ -122,10 +122,8 @@ func (d *delivery) complete() {
 		d.end(nil)
 		return
 	}
-	if alone := d.suspects(); len(alone) > 0 {
-		if s.start(func() { d.isolate(alone) }) {
-			return
-		}
+	if suspects := d.suspects(); len(suspects) > 0 && s.start(func() { d.isolate(suspects) }) {
+		return
 	}
 	d.end(s.outcome(d.failures))
 }
@@ -138,7 +136,8 @@ func (d *delivery) end(err error) {
 }
 
 // suspects gives the failures that may be another record's fault: Kafka
-// refuses a whole record batch for one record in it.
+// refuses a whole record batch for one record in it, and the batch may have
+// held records of other routes, too.
 func (d *delivery) suspects() []int {
 	var at []int
 	for i, f := range d.failures {
@@ -146,37 +145,24 @@ func (d *delivery) suspects() []int {
 			at = append(at, i)
 		}
 	}
-	if len(at) < 2 {
-		return nil
-	}
 	return at
 }
 
 // isolate sends each suspect in a record batch of its own, one after the
 // other, so that only those are rejected that are at fault. They are behind
-// what was written meanwhile: a batch with a rejected record in it may lose
-// its place in the order, as the record itself does.
+// what was written meanwhile: a record that shared a batch with a rejected
+// one may lose its place in the order, as the rejected one does.
 func (d *delivery) isolate(suspects []int) {
-	drop := make(map[int]bool)
+	innocent := make(map[int]bool)
 	for _, i := range suspects {
 		f := &d.failures[i]
-		again := d.slab[f.index]
-		again.Attrs, again.Offset, again.Context = kgo.RecordAttrs{}, 0, nil
-		if again.Key == nil {
-			again.Partition = d.slab[f.index].Partition
-		} else {
-			again.Partition = client.ByKey
+		if f.err = d.sink.sendAlone(&d.slab[f.index]); f.err == nil {
+			innocent[i] = true
 		}
-		err := d.sink.pr.ProduceSync(d.sink.ctx, &again).FirstErr()
-		if err == nil {
-			drop[i] = true
-			continue
-		}
-		f.err = err
 	}
 	var left []failure
 	for i, f := range d.failures {
-		if !drop[i] {
+		if !innocent[i] {
 			left = append(left, f)
 		}
 	}

@@ -42,6 +42,7 @@ type Sink struct {
 	closed   bool          // no more writes
 	stopped  bool          // no more work
 
+	solo  solo
 	spare sync.Pool // of *delivery: an idle route keeps none for long
 
 	flushing atomic.Bool
@@ -175,6 +176,7 @@ func (s *Sink) Close(ctx context.Context) error {
 	s.mu.Unlock()
 	s.cancel()
 	s.work.Wait()
+	s.solo.close()
 	s.pr.Release()
 	return err
 }

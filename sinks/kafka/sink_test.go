@@ -30,6 +30,7 @@ var cases = []struct {
 	{"write", testWrite},
 	{"keys", testKeys},
 	{"rejected", testRejected},
+	{"rejected together", testRejectedTogether},
 	{"null", testNull},
 	{"open errors", testOpenErrors},
 	{"contract", testContract},
@@ -217,6 +218,27 @@ func testRejected(t *testing.T, o client.Options) {
 }
 
 // A tombstone is written as null, and an empty value as empty.
+// Routes that share a producer share record batches: a record of one that is
+// refused rejects none of the other's, however few there are.
+func testRejectedTogether(t *testing.T, o client.Options) {
+	name, _ := topic(t, o, 1, map[string]string{"max.message.bytes": "1000"})
+	pool := client.NewPool()
+	c := sink.Config{Client: o, Pool: pool, Topic: name, Linger: 100 * time.Millisecond}
+	guilty, innocent := open(t, c), open(t, c)
+	answers := make(chan error, 1)
+	guilty.Write(within(t), batch(0, strings.Repeat("x", 5000)), func(err error) { answers <- err })
+	if err := write(t, innocent, batch(0, "fine")); err != nil {
+		t.Errorf("the other route's record: %v", err)
+	}
+	var pe *sinks.PartialError
+	if err := <-answers; !errors.As(err, &pe) || len(pe.Failures) != 1 || pe.Failures[0].Outcome != sinks.Rejected {
+		t.Errorf("the large record: %v", err)
+	}
+	if got := readAll(t, o, name)[0]; len(got) != 1 || string(got[0].Value) != "fine" {
+		t.Errorf("written: %v", got)
+	}
+}
+
 func testNull(t *testing.T, o client.Options) {
 	name, _ := topic(t, o, 1, nil)
 	s := open(t, sink.Config{Client: o, Topic: name})

@@ -174,7 +174,7 @@ func (s *Source) skipGaps(ctx context.Context, parts []int32) {
 		if l == nil || !l.open || !ok || !ok2 {
 			continue
 		}
-		to := l.next
+		var to int64
 		switch {
 		case l.next < b.Offset:
 			to = b.Offset

@@ -90,7 +90,7 @@ func (s *Source) take(l *lane, b *record.Batch) {
 		records = b.Want.Records
 	}
 	if b.Want.Bytes > 0 {
-		bytes = int(b.Want.Bytes)
+		bytes = b.Want.Bytes
 	}
 	n := 0
 	var last *kgo.Record

@@ -155,7 +155,7 @@ func dialTLS(ctx context.Context, dial func(context.Context, string, string) (ne
 	}
 	t := tls.Client(conn, c)
 	if err := t.HandshakeContext(ctx); err != nil {
-		conn.Close()
+		_ = conn.Close() // the handshake's error says more
 		return nil, &HandshakeError{Err: err}
 	}
 	return t, nil
