@@ -87,6 +87,9 @@ func (l *lane) call(t *task, b *record.Batch) {
 	l.writing++
 	w.writing++
 	w.unlock()
+	if tap := w.spec.Tap; tap != nil && tap.Watched() {
+		tap.Show(b) // before the sink owns it
+	}
 	err := guard("write", func() error { w.sink.Write(l.ctx, b, t.doneFn); return nil })
 	w.mu.Lock()
 	if err != nil {

@@ -55,5 +55,6 @@ type Spec struct {
 	DeadLetters DeadLetters // nil where on_error is not dead_letter
 	Positions   Positions   // nil: the source keeps its own and the sink has no state
 	Limit       int64       // stop after reading so many records; 0: none
+	Tap         Tap         // nil: nobody can watch
 	Log         *slog.Logger
 }

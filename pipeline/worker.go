@@ -24,6 +24,12 @@ import (
 	"keystone/sinks"
 )
 
+// Tap is shown what goes to the sink, while somebody watches.
+type Tap interface {
+	Watched() bool        // asked per batch: it must be quick
+	Show(b *record.Batch) // keeps nothing of the batch, and waits for nobody
+}
+
 // Worker runs one route once.
 type Worker struct {
 	spec       Spec

@@ -33,6 +33,7 @@ for _ in $(seq 100); do
   sleep 0.1
 done
 
+sleep 2
 say '$ keystone tap stream.tv_plays -limit 3'
 "$keystone" tap stream.tv_plays -limit 3
 

@@ -110,11 +110,9 @@ func (b *bench) kafkaSuite(ctx context.Context) ([]Result, []Ratio, error) {
 			return env(exec.CommandContext(ctx, self, b.brokers, topicIn, topicOut, n), contenderEnv+"="+name)
 		}}
 	}
-	round := 0
 	route := func(name, bin, addr string) contender {
 		return contender{name: name, cmd: func(ctx context.Context) *exec.Cmd {
-			round++ // a new environment is a new consumer group
-			return env(exec.CommandContext(ctx, bin, "run", addr, "-limit", n, "-env", "r"+strconv.Itoa(round)+stamp, dir))
+			return exec.CommandContext(ctx, bin, "run", addr, "-limit", n, dir) // a consumer group of its own, offsets committed
 		}}
 	}
 	contenders := []contender{baseline(kafkaRead), baseline(kafkaCopy), route("keystone route", b.keystone, "route.plays"), route("keystone copy", b.keystone, "route.copy")}

@@ -48,9 +48,6 @@ func (p *plant) build(ctx context.Context, j job) (*pipeline.Worker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", r.To.Addr, err)
 	}
-	if j.taps != nil {
-		sink = tapped(sink, j.taps)
-	}
 	letters, err := p.deadLetters(ctx, j)
 	if err != nil {
 		return nil, fmt.Errorf("dead letters of %s: %w", r.Addr, err)
@@ -58,6 +55,9 @@ func (p *plant) build(ctx context.Context, j job) (*pipeline.Worker, error) {
 	s := pipeline.Spec{
 		Route: r, Program: program, Revision: j.revision, Source: source, Sink: sink, DeadLetters: letters,
 		Limit: j.limit, Log: p.log.With("route", r.Addr.String()),
+	}
+	if j.taps != nil {
+		s.Tap = j.taps
 	}
 	_, checkpoints := sink.(sinks.Checkpointer)
 	keepsOwn := j.cfg.Streams[r.From.Addr] != nil

@@ -6,11 +6,9 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"keystone/cmd/internal/api"
 	"keystone/pipeline/record"
-	"keystone/sinks"
 )
 
 // taps lets people watch what a route delivers. With nobody watching it costs
@@ -39,7 +37,11 @@ func (t *taps) subscribe() (events <-chan api.TapEvent, stop func()) {
 	}
 }
 
-func (t *taps) show(b *record.Batch) {
+// Watched tells whether anybody watches.
+func (t *taps) Watched() bool { return t.on.Load() }
+
+// Show copies the batch to whoever watches.
+func (t *taps) Show(b *record.Batch) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i := range min(len(b.Records), tapBuffer) {
@@ -67,54 +69,6 @@ func tapEvent(topic string, partition int32, r *record.Record) api.TapEvent {
 	return e
 }
 
-// tappedSink shows what passes to a sink.
-type tappedSink struct {
-	sinks.Sink
-	taps *taps
-}
-
-// Write shows the batch before the sink owns it: afterwards its memory may be gone.
-func (s tappedSink) Write(ctx context.Context, b *record.Batch, done func(error)) {
-	if s.taps.on.Load() {
-		s.taps.show(b)
-	}
-	s.Sink.Write(ctx, b, done)
-}
-
-// tapped wraps a sink and keeps what else it can do visible to the worker.
-func tapped(s sinks.Sink, t *taps) sinks.Sink {
-	base := tappedSink{s, t}
-	switch s := s.(type) {
-	case sinks.Checkpointer:
-		return tappedCheckpointer{base, s}
-	case sinks.Ordered:
-		return tappedOrdered{base, s}
-	}
-	return base
-}
-
-type tappedCheckpointer struct {
-	tappedSink
-	cp sinks.Checkpointer
-}
-
-func (s tappedCheckpointer) Restore(state []byte)                     { s.cp.Restore(state) }
-func (s tappedCheckpointer) Sync(ctx context.Context) ([]byte, error) { return s.cp.Sync(ctx) }
-
-type tappedOrdered struct {
-	tappedSink
-	o sinks.Ordered
-}
-
-func (s tappedOrdered) KeepsOrder() { s.o.KeepsOrder() }
-
-// Flush hastens what is buffered, where the sink buffers.
-func (s tappedSink) Flush() {
-	if f, ok := s.Sink.(sinks.Flusher); ok {
-		f.Flush()
-	}
-}
-
 // drainTap gives a watcher's events to emit until the context ends, emit
 // fails, or limit events were given.
 func drainTap(ctx context.Context, events <-chan api.TapEvent, limit int64, emit func(api.TapEvent) error) error {
@@ -130,6 +84,3 @@ func drainTap(ctx context.Context, events <-chan api.TapEvent, limit int64, emit
 	}
 	return nil
 }
-
-// tapLinger is how long a direct read of a stream waits for records.
-const tapLinger = 250 * time.Millisecond
