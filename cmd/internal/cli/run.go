@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"keystone/cmd/internal/view"
@@ -89,6 +90,9 @@ func (a *App) run(ctx context.Context, o runOptions, name, dir string) error {
 	progress.End()
 	r := view.NewRunResult(route.String(), result.Counters, result.Duration)
 	r.Stopped = ctx.Err() != nil
+	if eventsOnStdout && errors.Is(err, syscall.EPIPE) {
+		r.Stopped, err = true, nil // `keystone run … | head` has seen enough
+	}
 	if err != nil {
 		r.Error = err.Error()
 	}

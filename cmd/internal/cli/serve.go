@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"keystone/cmd/internal/api"
 	"keystone/cmd/internal/view"
@@ -60,8 +59,5 @@ func (a *App) serve(ctx context.Context, o serveOptions, dir string) error {
 	if errors.Is(err, wire.ErrInvalid) {
 		return silent(Invalid)
 	}
-	if err != nil {
-		return fmt.Errorf("serve %s: %w", dir, err)
-	}
-	return nil
+	return err
 }
