@@ -202,8 +202,39 @@ func (a *Admin) Ensure(ctx context.Context, specs ...StreamSpec) (map[string]Res
 	a.create(ctx, create, out)
 	a.grow(ctx, grow, have, out)
 	a.alter(ctx, alter, have, out)
+	a.settle(ctx, append(grow, alter...), out)
 	return out, nil
 }
+
+// settle waits, within bounds, until the brokers know what the controller has
+// changed, so that who looks next sees no difference that is none.
+func (a *Admin) settle(ctx context.Context, specs []StreamSpec, out map[string]Result) {
+	var names []string
+	for _, s := range specs {
+		if out[s.Topic].Err == nil {
+			names = append(names, s.Topic)
+		}
+	}
+	if len(names) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, settleWithin)
+	defer cancel()
+	_ = await(ctx, "wait for the brokers", func() (bool, error) { // not in time: the next turn sees it
+		_, now, err := a.Observe(ctx, names...)
+		if err != nil {
+			return false, err
+		}
+		for _, s := range specs {
+			if t, ok := now[s.Topic]; ok && (len(changes(s, t)) > 0 || t.Partitions < s.Partitions) {
+				return false, nil
+			}
+		}
+		return true, nil
+	})
+}
+
+const settleWithin = 5 * time.Second
 
 // changes gives the configuration that has to be set; nil deletes.
 func changes(s StreamSpec, t Topic) map[string]*string {
@@ -365,6 +396,7 @@ func (a *Admin) alter(ctx context.Context, specs []StreamSpec, have map[string]T
 // Delete deletes topics and all that is in them; those that are missing are no error.
 func (a *Admin) Delete(ctx context.Context, topics ...string) error {
 	var errs []error
+	var gone []string
 	for part := range slices.Chunk(topics, chunk) {
 		rs, err := a.adm.DeleteTopics(ctx, part...)
 		if err != nil {
@@ -373,8 +405,18 @@ func (a *Admin) Delete(ctx context.Context, topics ...string) error {
 		for _, r := range rs {
 			if r.Err != nil && !errors.Is(r.Err, kerr.UnknownTopicOrPartition) {
 				errs = append(errs, a.explain("delete topic "+r.Topic, withMessage(r.Err, &r.ErrMessage)))
+			} else {
+				gone = append(gone, r.Topic)
 			}
 		}
+	}
+	if len(gone) > 0 {
+		ctx, cancel := context.WithTimeout(ctx, settleWithin)
+		defer cancel()
+		_ = await(ctx, "wait for the brokers", func() (bool, error) { // as in settle
+			_, left, err := a.metadata(ctx, gone)
+			return err == nil && len(left) == 0, err
+		})
 	}
 	return errors.Join(errs...)
 }
