@@ -46,8 +46,7 @@ func ListenUnix(ctx context.Context, path string) (net.Listener, error) {
 		return nil, err
 	}
 	if c, err := dialUnix(ctx, path); err == nil {
-		c.Close()
-		return nil, fmt.Errorf("listen on %s: %w", path, ErrServerRuns)
+		return nil, errors.Join(fmt.Errorf("listen on %s: %w", path, ErrServerRuns), c.Close())
 	}
 	// The socket appears under its name only after its mode is set.
 	temp := path + "." + strconv.Itoa(os.Getpid())

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"keystone/cmd/internal/api"
 	"keystone/cmd/internal/docs"
 )
 
@@ -51,6 +52,9 @@ func codeOf(err error) Code {
 	}
 	if e, ok := errors.AsType[*codeError](err); ok {
 		return e.code
+	}
+	if _, ok := errors.AsType[*api.NotFoundError](err); ok {
+		return Invalid // the user named it
 	}
 	return Failed
 }

@@ -106,7 +106,7 @@ const source = `sink "stdout" "screen" {}
 
 route "hello" {
   from   = source.plays
-	filter = "d​evice.tipe == '日本' && x"
+	filter = "device.tipe == '日本' && x"
   to     = sink.screeen
 }
 `
