@@ -3,7 +3,6 @@ package wire
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -68,36 +67,11 @@ func (r *runtime) allUnits() map[addr.Addr]*unit {
 // Plan compares a goal with the world as it is now.
 func (s *server) Plan(ctx context.Context, goal *configs.Config, o api.PlanOptions) (reconcile.Plan, error) {
 	current := s.goals.State().Revision
-	seen, err := s.observe(ctx)
+	seen, err := s.loop.Look(ctx)
 	if err != nil {
 		return reconcile.Plan{}, err
 	}
 	return planFor(goal, current, seen, o)
-}
-
-// observe looks at the world and completes it with what was applied.
-func (s *server) observe(ctx context.Context) (reconcile.Observed, error) {
-	seen, err := s.runtime.Observe(ctx)
-	if err != nil {
-		return seen, fmt.Errorf("look at the world: %w", err)
-	}
-	applied, err := s.ledgerRows(ctx)
-	if err != nil {
-		return seen, err
-	}
-	return reconcile.Merge(seen, applied), nil
-}
-
-func (s *server) ledgerRows(ctx context.Context) (map[addr.Addr]reconcile.Applied, error) {
-	list, err := s.rows.LoadApplied(ctx)
-	if err != nil {
-		return nil, err
-	}
-	rows := make(map[addr.Addr]reconcile.Applied, len(list))
-	for _, a := range list {
-		rows[a.Addr] = a
-	}
-	return rows, nil
 }
 
 // planFor compares a goal, or a part of it, with the world.

@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 
 	"keystone/configs"
 )
@@ -22,11 +23,29 @@ type storedGoal struct {
 // EncodeGoal gives a configuration in the form that is stored and sent:
 // secrets are references.
 func EncodeGoal(c *configs.Config) ([]byte, error) {
+	dir, err := filepath.Abs(c.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("the configuration's directory: %w", err)
+	}
 	return json.Marshal(storedGoal{
 		Format:    goalFormat,
-		Meta:      configs.Meta{Dir: c.Dir, Env: c.Env, Settings: c.Settings, Moved: c.Moved, Removed: c.Removed},
+		Meta:      configs.Meta{Dir: dir, Env: c.Env, Settings: c.Settings, Moved: c.Moved, Removed: c.Removed},
 		Resources: c.Resources,
 	})
+}
+
+// goalDir gives the directory whose files a stored goal was read from; "" if
+// that cannot be read.
+func goalDir(b []byte) string {
+	var g struct {
+		Meta struct {
+			Dir string `json:"dir"`
+		} `json:"meta"`
+	}
+	if json.Unmarshal(b, &g) != nil {
+		return ""
+	}
+	return g.Meta.Dir
 }
 
 // DecodeGoal reads what EncodeGoal gave.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -23,6 +24,8 @@ type runtime struct {
 	base    context.Context // that workers live in
 	changed func()          // a unit ended: the loop should look
 	serial  func() int64    // of the goal
+	// movePositions gives what is stored for a route to its new name; idempotent.
+	movePositions func(ctx context.Context, from, to addr.Addr) error
 
 	mu      sync.Mutex // guards everything below; no I/O under it
 	units   map[addr.Addr]*unit
@@ -47,6 +50,9 @@ func newRuntime(ctx context.Context, p *plant, changed func(), serial func() int
 
 // Apply carries out one change; see reconcile.Runtime.
 func (r *runtime) Apply(ctx context.Context, goal *configs.Config, c reconcile.Change) error {
+	if c.Blocked != "" {
+		return errors.New(c.Blocked)
+	}
 	switch c.Addr.Type {
 	case "stream":
 		return r.applyStream(ctx, goal, c)
@@ -62,7 +68,7 @@ func (r *runtime) applyStream(ctx context.Context, goal *configs.Config, c recon
 		r.dropStream(c.Addr)
 		return nil
 	case reconcile.Delete:
-		return r.deleteStream(ctx, c)
+		return r.deleteStream(ctx, goal, c)
 	}
 	s := goal.Streams[c.Addr]
 	if s == nil {
@@ -72,8 +78,9 @@ func (r *runtime) applyStream(ctx context.Context, goal *configs.Config, c recon
 	if c.Kept.Topic != "" {
 		t.name = c.Kept.Topic
 	}
-	if c.Action == reconcile.Replace && c.Before != nil {
-		if err := r.deleteStream(ctx, c); err != nil {
+	// Only a new topic under the old name takes the old one's place; otherwise the old one stays.
+	if old := asApplied(c); c.Action == reconcile.Replace && old.name == t.name && old.cluster == s.Cluster {
+		if err := r.deleteStream(ctx, goal, c); err != nil {
 			return err
 		}
 	}
@@ -84,11 +91,39 @@ func (r *runtime) applyStream(ctx context.Context, goal *configs.Config, c recon
 		t.restarts = old.restarts + 1
 	}
 	r.streams[c.Addr] = t
-	if c.Action == reconcile.Move {
+	if !c.MovedFrom.IsZero() {
 		delete(r.streams, c.MovedFrom)
 	}
 	r.mu.Unlock()
 	return err
+}
+
+// place is where a stream's topic was when the stream was applied last.
+type place struct {
+	name    string
+	cluster addr.Addr
+	managed bool
+}
+
+// asApplied reads the place from the resource that was applied: this process
+// may never have seen the stream.
+func asApplied(c reconcile.Change) place {
+	if c.Before == nil {
+		return place{}
+	}
+	word := func(name string) string {
+		text := c.Before.Options[name].Canonical
+		if s, err := strconv.Unquote(text); err == nil {
+			return s
+		}
+		return text
+	}
+	p := place{name: word("topic"), managed: word("managed") != "false" && word("external") == ""}
+	if c.Kept.Topic != "" {
+		p.name = c.Kept.Topic
+	}
+	p.cluster, _ = addr.Parse(word("cluster")) // zero is no cluster
+	return p
 }
 
 func (r *runtime) ensure(ctx context.Context, t *topic) error {
@@ -116,18 +151,29 @@ func (r *runtime) dropStream(a addr.Addr) {
 }
 
 // deleteStream deletes the topic of a stream as it was applied last.
-func (r *runtime) deleteStream(ctx context.Context, c reconcile.Change) error {
-	r.mu.Lock()
-	t := r.streams[c.Addr]
-	r.mu.Unlock()
-	if t == nil || !t.stream.ManagedHere() {
+func (r *runtime) deleteStream(ctx context.Context, goal *configs.Config, c reconcile.Change) error {
+	p := asApplied(c)
+	if !p.managed || p.name == "" {
+		r.dropStream(c.Addr)
 		return nil
 	}
-	adm, err := r.admin(ctx, t.cluster)
+	cluster := goal.Clusters[p.cluster]
+	r.mu.Lock()
+	if t := r.streams[c.Addr]; t != nil && cluster == nil {
+		cluster = t.cluster
+	}
+	r.mu.Unlock()
+	if cluster == nil && p.cluster == configs.EmbeddedCluster {
+		cluster = &configs.Cluster{Addr: p.cluster, Embedded: true, ClientID: "keystone"}
+	}
+	if cluster == nil {
+		return fmt.Errorf("%s, which has the topic %q, is no longer declared, so the topic cannot be deleted: declare it again, or take the stream out with removed { destroy = false }", p.cluster, p.name)
+	}
+	adm, err := r.admin(ctx, cluster)
 	if err != nil {
 		return err
 	}
-	if err := adm.Delete(ctx, t.name); err != nil {
+	if err := adm.Delete(ctx, p.name); err != nil {
 		return err
 	}
 	r.dropStream(c.Addr)
@@ -135,7 +181,7 @@ func (r *runtime) deleteStream(ctx context.Context, c reconcile.Change) error {
 }
 
 func (r *runtime) applyRoute(ctx context.Context, goal *configs.Config, c reconcile.Change) error {
-	if c.Action == reconcile.Move {
+	if !c.MovedFrom.IsZero() {
 		if old := r.unit(c.MovedFrom, false); old != nil {
 			if err := old.stop(ctx); err != nil {
 				r.log.Warn("the moved route's worker did not drain", "error", err)
@@ -143,6 +189,9 @@ func (r *runtime) applyRoute(ctx context.Context, goal *configs.Config, c reconc
 			r.mu.Lock()
 			delete(r.units, c.MovedFrom)
 			r.mu.Unlock()
+		}
+		if err := r.movePositions(ctx, c.MovedFrom, c.Addr); err != nil {
+			return err
 		}
 	}
 	route := goal.Routes[c.Addr]

@@ -52,6 +52,12 @@ func Serve(ctx context.Context, s ServeSpec) error {
 		return err
 	}
 	defer lease.Release() //nolint:errcheck // the lock ends with the process
+	if err := ownState(ctx, s, state); err != nil {
+		return err
+	}
+	if err := state.CompactApplied(ctx); err != nil {
+		return err
+	}
 	srv := newServer(ctx, s, at, state)
 	if cfg == nil {
 		srv.goals.Broken(diags, nil)
@@ -67,6 +73,24 @@ func lastGood(s ServeSpec) *configs.Config {
 		return nil
 	}
 	return at
+}
+
+// ownState refuses state that belongs to another directory, which would take
+// everything of that one away: with state_dir two may share one by mistake.
+func ownState(ctx context.Context, s ServeSpec, state *store.Store) error {
+	current, err := state.Current(ctx)
+	if err != nil || current.Serial == 0 {
+		return err
+	}
+	dir, err := filepath.Abs(s.Dir)
+	if err != nil {
+		return err
+	}
+	other := goalDir(current.Goal)
+	if _, gone := os.Stat(other); other == "" || other == dir || gone != nil || s.Takeover {
+		return nil
+	}
+	return fmt.Errorf("the namespace %q of this state belongs to the configuration in %s, and this one is in %s: give one of them another namespace or state_dir, or take it over with -takeover", current.Namespace, other, dir)
 }
 
 // server is a running control plane.
@@ -94,6 +118,7 @@ func newServer(ctx context.Context, s ServeSpec, at *configs.Config, state *stor
 	}
 	// Workers outlive ctx, to be drained; they end with run.
 	srv.runtime = newRuntime(context.WithoutCancel(ctx), p, func() { srv.loop.Trigger() }, func() int64 { return srv.goals.State().Revision.Serial })
+	srv.runtime.movePositions = state.MovePositions
 	srv.loop = reconcile.NewLoop(reconcile.LoopSpec{
 		Runtime: srv.runtime, Ledger: srv.rows, Decode: decodeLike, Rand: rand.Float64, Log: s.Log,
 	})
