@@ -65,8 +65,8 @@ func (g routes) spec() dsl.RouteSpec {
 				continue
 			}
 			f := spec.Field{Name: n, Expr: text(g.expr())}
-			if n == "s" { // a decimal of some targets: copies keep their bytes there, whatever they are
-				f.Expr = text(g.pick("n * 2", "d * 1.5", "f / n", "n + 1", "d * 10.0"))
+			if n == "s" { // a decimal of some targets
+				f.Expr = text(g.pick("n * 2", "d * 1.5", "f / n", "n + 1", "d * 10.0", "d", "n", "f", "x", "[d, f]", "nil"))
 				out = append(out, f)
 				continue
 			}
@@ -108,7 +108,7 @@ func (g routes) event() []byte {
 		return nil
 	}
 	values := map[string][]string{
-		"id": {`"u1"`, `"\u00e9\""`, `""`}, "n": {"5", "0", "-3", "9223372036854775807"}, "f": {"2.5", "1", "-0.0"}, "d": {"1.25", "99.99", "7"},
+		"id": {`"u1"`, `"\u00e9\""`, `""`}, "n": {"5", "0", "-3", "1000", "9223372036854775807"}, "f": {"2.5", "1", "-0.0"}, "d": {"1.25", "99.99", "99.996", "999.95", "999.949", "1e3", "7"},
 		"ts": {"1700000000123", "0", "-1"}, "at": {`"2026-01-02T03:04:05.5+01:00"`, `"2026-01-02T03:04:05Z"`}, "day": {`"2026-01-02"`}, "ok": {"true", "false"}, "bin": {`"YcOx"`},
 		"tags": {`["a","b"]`, `[]`, `[ "x" , null ]`}, "items": {`[{"sku":"s","n":1},{"sku":"t","n":2}]`, `[]`, `[{"n":1.0}]`}, "o": {`{"a":"x","b":{"c":1}}`, `{"a":null}`, `{ "b" : { } , "k":[1] }`}, "x": {`1`, `"2026-01-01T00:00:00Z"`, `{"a":1,"b":2}`, `[1,2]`, `1.5`, `null`, `{"a":{"q":1}}`},
 	}

@@ -319,7 +319,7 @@ func (m *machine) derive(out *record.Batch, d *derived) ([]byte, bool) {
 		case v.k == kNil:
 			out.Buf = out.Buf[:at]
 			return nil, true
-		case len(d.parts) > 1 && (v.k == kList || v.k == kObject):
+		case d.pattern && (v.k == kList || v.k == kObject):
 			m.wrongType(p.st, v, "a value that can stand in text")
 			return nil, false
 		}

@@ -2,7 +2,6 @@ package eval
 
 import (
 	"encoding/base64"
-	"math"
 	"strconv"
 
 	"keystone/dsl/ir"
@@ -46,9 +45,9 @@ func (c *compiler) out(n *ir.Node, t types.Type) outF {
 
 // copied compiles a field that goes to the output as it is. Where its type
 // is declared the value is checked; where the form of a time differs from
-// the output's it is no copy, and nil is given.
+// the output's it is no copy, and a decimal has to be looked at: then nil is given.
 func (c *compiler) copied(n *ir.Node, t types.Type) outF {
-	if n.Type.IsTime() && t.IsTime() && n.Type.Kind != t.Kind {
+	if n.Type.IsTime() && t.IsTime() && n.Type.Kind != t.Kind || t.Kind == types.Decimal {
 		return nil
 	}
 	id, rest := c.path(n.Path)
@@ -126,27 +125,34 @@ func (m *machine) appendTime(dst []byte, v value, t types.Type, st *site) ([]byt
 	return dst, ok
 }
 
+// appendNumber appends a number, a copied one as it is. What does not fit a
+// decimal is refused, copied or computed.
 func (m *machine) appendNumber(dst []byte, v value, t types.Type, st *site) ([]byte, bool) {
-	if v.s != nil {
-		return append(dst, v.s...), true
+	at := len(dst)
+	switch {
+	case v.s != nil:
+		dst = append(dst, v.s...)
+	case v.k == kInt:
+		dst = appendInt(dst, v.n)
+	case t.Kind == types.Decimal:
+		dst = strconv.AppendFloat(dst, v.float(), 'f', t.Scale, 64)
+	default:
+		dst = json.AppendFloat(dst, v.float())
 	}
-	if t.Kind == types.Decimal && v.isNumber() {
-		f := v.float()
-		if v.k == kInt {
-			f = float64(v.n)
-		}
-		if math.Abs(f) >= math.Pow10(t.Precision-t.Scale) {
-			m.fail(st, ir.CodeRange, "This number does not fit "+t.String()+".")
-			return dst, false
-		}
-		if v.k == kFloat {
-			return strconv.AppendFloat(dst, f, 'f', t.Scale, 64), true
-		}
+	if t.Kind == types.Decimal && !fitsDecimal(dst[at:], t) {
+		m.fail(st, ir.CodeRange, "This number does not fit "+t.String()+".")
+		return dst, false
 	}
-	if v.k == kInt {
-		return appendInt(dst, v.n), true
+	return dst, true
+}
+
+// within gives the form of what lists and objects hold: times have one; a
+// number there is not read, so it stands as it is.
+func within(t types.Type) types.Type {
+	if t.Kind == types.Decimal {
+		return types.AnyType
 	}
-	return json.AppendFloat(dst, v.float()), true
+	return t
 }
 
 // appendList appends a list; its JSON text as it is where it has one.
@@ -156,7 +162,7 @@ func (m *machine) appendList(dst []byte, v value, t types.Type, st *site) ([]byt
 	}
 	elem := types.AnyType
 	if t.Elem != nil {
-		elem = *t.Elem
+		elem = within(*t.Elem)
 	}
 	dst = append(dst, '[')
 	for i, e := range v.l {
@@ -183,11 +189,11 @@ func (m *machine) appendObject(dst []byte, v value, t types.Type, st *site) ([]b
 		dst = append(json.AppendString(dst, v.l[i].s), ':')
 		elem := types.AnyType
 		if t.Kind == types.Map && t.Elem != nil {
-			elem = *t.Elem
+			elem = within(*t.Elem)
 		} else if t.Kind == types.Object {
 			for j := range t.Fields {
 				if t.Fields[j].Name == string(v.l[i].s) {
-					elem = t.Fields[j].Type
+					elem = within(t.Fields[j].Type)
 				}
 			}
 		}
@@ -210,7 +216,7 @@ func (m *machine) appendText(dst []byte, v value, t types.Type, st *site) ([]byt
 	case kBytes:
 		return append(dst, v.s...), true
 	}
-	return m.appendJSON(dst, v, t, st)
+	return m.appendJSON(dst, v, within(t), st)
 }
 
 // member is one field of an object to be written: the text up to its value, and the value.

@@ -208,6 +208,10 @@ func TestAddress(t *testing.T) {
 		{"headers", &ir.Route{Headers: headers("new", "s", "h", "nil", "g", "x")}, `{"s":"a","x":[1]}`, `{"s":"a","x":[1]} key=k new=a g=[1]`},
 		{"pattern", &ir.Route{Derived: pattern(ir.PatternPart{Lit: "plays-"}, day, ir.PatternPart{Lit: "/"}, ir.PatternPart{Expr: typed("s")})}, `{"ts":1767225600000,"s":"é"}`, `{"ts":1767225600000,"s":"é"} 0:plays-2026.01.01/é`},
 		{"pattern with nil", &ir.Route{Derived: pattern(ir.PatternPart{Lit: "plays-"}, day)}, `{}`, `{} 0:nil`},
+		{"pattern of one part", &ir.Route{Derived: pattern(ir.PatternPart{Expr: typed("x")})}, `{"x":1.50}`, `{"x":1.50} 0:1.50`},
+		{"pattern of an object alone", &ir.Route{Derived: pattern(ir.PatternPart{Expr: typed("x")})}, `{"x":{"a":1}}`, `error type`},
+		{"pattern of a list alone", &ir.Route{Derived: pattern(ir.PatternPart{Expr: typed("x")})}, `{"x":[]}`, `error type`},
+		{"expression of an object", &ir.Route{Derived: []ir.Derived{{Expr: typed("x")}}}, `{"x":{"a":1}}`, `{"x":{"a":1}} 0:{"a":1}`},
 		{"pattern with a list", &ir.Route{Derived: pattern(ir.PatternPart{Lit: "p"}, ir.PatternPart{Expr: typed("x")})}, `{"x":[]}`, `error type`},
 		{"layout without a schema", &ir.Route{Derived: pattern(loose)}, `{"ts":"2026-05-20T01:00:00+02:00"}`, `{"ts":"2026-05-20T01:00:00+02:00"} 0:2026-05`},
 		{"layout without a schema, number", &ir.Route{Derived: pattern(loose)}, `{"ts":0}`, `{"ts":0} 0:1970-01`},
@@ -236,13 +240,13 @@ func TestTombstones(t *testing.T) {
 
 func TestTypes(t *testing.T) {
 	in := types.ObjectOf(types.Field{Name: "i", Type: types.IntType}, types.Field{Name: "f", Type: types.FloatType}, types.Field{Name: "ms", Type: types.TimestampMsType},
-		types.Field{Name: "rfc", Type: types.TimestampRFC}, types.Field{Name: "day", Type: types.DateType}, types.Field{Name: "dec", Type: types.Type{Kind: types.Decimal, Precision: 5, Scale: 2}}, types.Field{Name: "bin", Type: types.BytesType})
+		types.Field{Name: "rfc", Type: types.TimestampRFC}, types.Field{Name: "day", Type: types.DateType}, types.Field{Name: "dec", Type: types.Type{Kind: types.Decimal, Precision: 5, Scale: 2}}, types.Field{Name: "bin", Type: types.BytesType}, types.Field{Name: "x", Type: types.AnyType})
 	as := func(text string, typ types.Type) *ir.Route {
 		out := fields(t, in, "v", text)
 		out[0].Type = typ
 		return &ir.Route{Input: in, HasProject: true, Project: out}
 	}
-	decimal := types.Type{Kind: types.Decimal, Precision: 5, Scale: 2}
+	decimal, short := types.Type{Kind: types.Decimal, Precision: 5, Scale: 2}, types.Type{Kind: types.Decimal, Precision: 4, Scale: 1}
 	runCases(t, []outputCase{
 		{"copied time", as("rfc", types.TimestampRFC), `{"rfc":"2026-01-01T00:00:00.500+01:00"}`, `{"v":"2026-01-01T00:00:00.500+01:00"}`},
 		{"computed time", as("rfc + 1", types.TimestampRFC), `{"rfc":"2026-01-01T00:00:00.500+01:00"}`, `{"v":"2025-12-31T23:00:00.501Z"}`},
@@ -262,6 +266,27 @@ func TestTypes(t *testing.T) {
 		{"copied decimal", as("dec", decimal), `{"dec":1.5}`, `{"v":1.5}`},
 		{"computed decimal", as("dec * 2", decimal), `{"dec":1.5}`, `{"v":3.00}`},
 		{"decimal too large", as("dec * 1000", decimal), `{"dec":1.5}`, `error range`},
+		{"decimal too large when rounded", as("f * 10.0", short), `{"f":99.996}`, `error range`},
+		{"decimal that rounds down", as("f * 10.0", short), `{"f":99.994}`, `{"v":999.9}`},
+		{"negative decimal too large when rounded", as("f * 10.0", short), `{"f":-99.996}`, `error range`},
+		{"decimal of an int too large", as("i * 10", short), `{"i":100}`, `error range`},
+		{"decimal without whole digits", as("f * 1.0", types.Type{Kind: types.Decimal, Precision: 1, Scale: 1}), `{"f":0.04}`, `{"v":0.0}`},
+		{"decimal of nothing but a fraction", as("f * 1.0", types.Type{Kind: types.Decimal, Precision: 1, Scale: 1}), `{"f":0.96}`, `error range`},
+		{"copied decimal too large", as("dec", short), `{"dec":1000}`, `error range`},
+		{"copied int too large for a decimal", as("i", short), `{"i":1000}`, `error range`},
+		{"copied int that fits a decimal", as("i", short), `{"i":-999}`, `{"v":-999}`},
+		{"copied decimal too large when rounded", as("dec", short), `{"dec":999.95}`, `error range`},
+		{"copied decimal keeps its digits", as("dec", short), `{"dec":999.9499}`, `{"v":999.9499}`},
+		{"copied decimal with an exponent", as("dec", short), `{"dec":9.99e2}`, `{"v":9.99e2}`},
+		{"copied decimal with too large an exponent", as("dec", short), `{"dec":0.001e6}`, `error range`},
+		{"copied decimal beyond float64", as("x", short), `{"x":1e400}`, `error range`},
+		{"copied decimal with a huge exponent", as("x", short), `{"x":0e99999999999999999999}`, `{"v":0e99999999999999999999}`},
+		{"copied decimal near nothing", as("x", short), `{"x":5e-99999999999999999999}`, `{"v":5e-99999999999999999999}`},
+		{"copied decimal of 38 digits", as("x", types.Type{Kind: types.Decimal, Precision: 38}), `{"x":99999999999999999999999999999999999999}`, `{"v":99999999999999999999999999999999999999}`},
+		{"copied decimal of 38 digits and a half", as("x", types.Type{Kind: types.Decimal, Precision: 38}), `{"x":99999999999999999999999999999999999999.5}`, `error range`},
+		{"copied by a condition into a decimal", as("x ?? 5", short), `{"x":1000}`, `error range`},
+		{"null in a decimal", as("dec", short), `{"dec":null}`, `{"v":null}`},
+		{"decimals within a list are as they are", as("[dec, dec]", types.ListOf(short)), `{"dec":1000.25}`, `{"v":[1000.25,1000.25]}`},
 		{"bytes", as("bin", types.BytesType), `{"bin":"YcOx"}`, `{"v":"YcOx"}`},
 		{"copied bytes", as("bin", types.BytesType), `{"bin":"\/w=="}`, `{"v":"\/w=="}`},
 		{"bytes are no text", as("len(bin)", types.IntType), `{"bin":"YcOx"}`, `{"v":3}`},

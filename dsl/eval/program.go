@@ -39,7 +39,8 @@ type header struct {
 
 // derived is a value for the sink: an expression, or a pattern of parts.
 type derived struct {
-	parts []part
+	pattern bool
+	parts   []part
 }
 
 type part struct {
@@ -137,7 +138,7 @@ func (c *compiler) derived(d ir.Derived) derived {
 	if d.Expr != nil {
 		return derived{parts: []part{add(d.Expr, "")}}
 	}
-	var out derived
+	out := derived{pattern: true}
 	for _, p := range d.Pattern {
 		if p.Expr == nil {
 			out.parts = append(out.parts, part{lit: []byte(p.Lit)})

@@ -43,7 +43,10 @@ package ir
 //
 // A computed value is written as JSON: floats as the shortest text that reads
 // back the same (as encoding/json does), times in the form of the output's
-// type (an undeclared one as RFC 3339 in UTC), bytes as base64.
+// type (an undeclared one as RFC 3339 in UTC), bytes as base64. A number that goes into
+// a decimal field, copied or computed, is an error with the code "range" if it has too many
+// digits once it is rounded to the scale; a computed one is written with that scale, a
+// copied one keeps its bytes. Numbers within lists, keys and headers have no such form.
 
 // The codes of errors at run time: stable, in dead letters and metrics.
 const (

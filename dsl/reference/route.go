@@ -177,6 +177,11 @@ func output(o ir.Output, in Input) (any, *Error) {
 		if v, err = Written(o.Expr.Root, in, o.Type); err != nil {
 			return nil, err
 		}
+		if n, ok := v.(Number); ok && o.Type.Kind == types.Decimal {
+			if err := fits(string(n), o.Type); err != nil {
+				return nil, err
+			}
+		}
 		if o.Expr.Root.Op == ir.Field && kindName(v) != "time" {
 			return v, nil
 		}
@@ -237,7 +242,7 @@ func pattern(parts []ir.PatternPart, in Input) (any, *Error) {
 		if err != nil {
 			return nil, err
 		}
-		if k := kindName(v); len(parts) > 1 && (k == "list" || k == "object") {
+		if k := kindName(v); k == "list" || k == "object" {
 			return nil, failure(ir.CodeType, "%s has no place in text", k)
 		}
 		text, err := Text(p.Expr.Root, p.Layout, in)
@@ -272,7 +277,7 @@ func Text(n *ir.Node, layout string, in Input) (any, *Error) {
 	case Bytes:
 		return string(v), nil
 	}
-	text, err := Append(nil, v, n.Type)
+	text, err := Append(nil, v, within(n.Type))
 	if kindName(v) == "time" && len(text) > 0 && text[0] == '"' {
 		text = text[1 : len(text)-1]
 	}

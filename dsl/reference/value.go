@@ -12,6 +12,7 @@ import (
 	"io"
 	"maps"
 	"math"
+	"math/big"
 	"slices"
 	"strconv"
 	"strings"
@@ -315,7 +316,7 @@ func Append(dst []byte, v any, t types.Type) ([]byte, *Error) {
 	case []any:
 		elem := types.AnyType
 		if t.Kind == types.List {
-			elem = *t.Elem
+			elem = within(*t.Elem)
 		}
 		dst = append(dst, '[')
 		for i, e := range v {
@@ -337,9 +338,9 @@ func Append(dst []byte, v any, t types.Type) ([]byte, *Error) {
 			dst = append(appendString(dst, name), ':')
 			member := types.AnyType
 			if f, ok := t.Field(name); ok {
-				member = f.Type
+				member = within(f.Type)
 			} else if t.Kind == types.Map {
-				member = *t.Elem
+				member = within(*t.Elem)
 			}
 			var err *Error
 			if dst, err = Append(dst, v.Values[name], member); err != nil {
@@ -351,9 +352,22 @@ func Append(dst []byte, v any, t types.Type) ([]byte, *Error) {
 	panic(fmt.Sprintf("reference: a value of Go type %T", v))
 }
 
-// fits tells whether a number has no more digits before the point than the decimal.
+// within gives the form of what lists and objects hold: numbers there stand as they are.
+func within(t types.Type) types.Type {
+	if t.Kind == types.Decimal {
+		return types.AnyType
+	}
+	return t
+}
+
+// fits tells whether a number, rounded to the scale of the decimal, has no
+// more digits before the point than it.
 func fits(text string, t types.Type) *Error {
-	whole, _, _ := strings.Cut(strings.TrimPrefix(text, "-"), ".")
+	r, ok := new(big.Rat).SetString(text)
+	if !ok {
+		return failure(ir.CodeRange, "%s is no number", text)
+	}
+	whole, _, _ := strings.Cut(r.Abs(r).FloatString(t.Scale), ".")
 	if whole = strings.TrimLeft(whole, "0"); len(whole) > t.Precision-t.Scale {
 		return failure(ir.CodeRange, "%s does not fit %s", text, t)
 	}
