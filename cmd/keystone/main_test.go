@@ -108,7 +108,11 @@ func untilCmd(ts *testscript.TestScript, _ bool, args []string) {
 	seen := s.wait(args[0])
 	_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
 	<-s.done
-	if err := cmd.Wait(); err != nil || !seen {
+	err = cmd.Wait()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() < 0 {
+		err = nil // it was ending already, and no longer caught the signal
+	}
+	if err != nil || !seen {
 		ts.Fatalf("%q seen: %t, ended with %v:\n%s", args[0], seen, err, s.text())
 	}
 }
