@@ -364,7 +364,7 @@ func (s scenario) live(t *testing.T, w *world, crash bool) bool {
 		w.mu.Unlock()
 		time.Sleep(wait)
 		if s.swap {
-			g.w.swap(newCommands, route, g.w.Stats().Revision+1)
+			g.w.swap(newPlan(newCommands, route, g.w.Stats().Revision+1, true))
 		}
 		if err := checkCounts(g.w.Stats()); err != nil {
 			w.errs = append(w.errs, err)

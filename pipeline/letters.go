@@ -24,7 +24,7 @@ func (l *lane) hasLetters() bool { return l.withLetters() != nil }
 // sendLetters writes the dead letters of a task, for as long as it takes.
 func (l *lane) sendLetters(t *task) {
 	w := l.w
-	t.held = true
+	t.kept = true
 	letters := t.deadLetters()
 	for {
 		w.unlock()
@@ -59,7 +59,7 @@ func (l *lane) sendLetters(t *task) {
 			break
 		}
 	}
-	t.held = false
+	t.kept = false
 	t.leave()
 }
 

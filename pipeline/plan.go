@@ -37,6 +37,10 @@ type plan struct {
 	dataLossStops  bool
 	records, bytes *rate.Limiter // nil: no throttle
 	newEval        func() evaluator
+	filters        bool    // the route has a filter
+	sample         *sample // nil: nothing is to be found out about its events
+
+	filtered, held int64 // events for which the filter was not true, and was; guarded by Worker.mu
 
 	mu   sync.Mutex // guards free
 	free []evaluator
@@ -55,6 +59,7 @@ func newPlan(evals func() evaluator, r *configs.Route, revision int64, letters b
 		retry:          r.Retry,
 		dataLossStops:  r.OnDataLoss == "stop",
 		newEval:        evals,
+		filters:        len(r.Events.Filter) > 0,
 	}
 	if p.parallelism <= 0 {
 		p.parallelism = runtime.GOMAXPROCS(0)

@@ -116,7 +116,7 @@ func TestThrottle(t *testing.T) {
 		if s.Total.Read < 490 || s.Total.Read > 520 || s.Activity != Throttled {
 			t.Errorf("read %d after 5s, %s", s.Total.Read, s.Activity)
 		}
-		g.w.swap(newCommands, testRoute(), 2) // lifts it
+		g.w.swap(newPlan(newCommands, testRoute(), 2, true)) // lifts it
 		g.wait(t)
 		if took := time.Since(begin); took > 6*time.Second {
 			t.Errorf("took %v", took)

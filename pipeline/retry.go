@@ -21,9 +21,9 @@ func (l *lane) withRetry() *task {
 // again writes the records of a task that were not written, after a back-off,
 // and waits for the answer: nothing of the lane overtakes them.
 func (l *lane) again(t *task) {
-	t.held = true
+	t.kept = true
 	l.retry(t)
-	t.held = false
+	t.kept = false
 	t.leave()
 }
 

@@ -52,6 +52,8 @@ type Counts struct {
 	WrittenBytes int64   `json:"written_bytes"`
 	Retried      int64   `json:"retried"` // output records written again
 	Reasons      Reasons `json:"reasons,omitempty"`
+
+	SchemaViolations int64 `json:"schema_violations,omitempty"` // required fields that expressions read and that were missing or null
 }
 
 func (c *Counts) add(o *Counts) {
@@ -65,6 +67,7 @@ func (c *Counts) add(o *Counts) {
 	c.ReadBytes += o.ReadBytes
 	c.WrittenBytes += o.WrittenBytes
 	c.Retried += o.Retried
+	c.SchemaViolations += o.SchemaViolations
 	for _, r := range o.Reasons {
 		c.Reasons.add(r.Outcome, r.Code, r.N)
 	}
@@ -135,6 +138,7 @@ type Stats struct {
 	InFlightBytes   int64       `json:"in_flight_bytes"`
 	Lag             int64       `json:"lag"`              // records (or bytes) behind the end; -1: unknown
 	LostBeforeRead  int64       `json:"lost_before_read"` // removed by retention before they were read
+	Hints           []string    `json:"hints,omitempty"`  // what the configuration probably does not mean, for people
 	Lanes           []LaneStats `json:"lanes,omitempty"`  // by partition
 }
 
@@ -192,6 +196,7 @@ func (w *Worker) Stats() Stats {
 	}
 	slices.SortFunc(s.Lanes, func(a, b LaneStats) int { return cmp.Compare(a.Partition, b.Partition) })
 	w.describe(&s, stuck, waiting)
+	s.Hints = w.plan.Load().hints(w.phase == Stopped)
 	return s
 }
 

@@ -17,6 +17,8 @@ type task struct {
 	in, out   *record.Batch
 	delivered int      // source records with at least one output
 	filtered  int      // and without
+	held      int      // for which the filter was true
+	missed    int64    // required fields that were missing
 	outBytes  int64    // of out
 	reasons   Reasons  // drops and passes by reason
 	letters   []letter // not yet acknowledged
@@ -31,7 +33,7 @@ type task struct {
 	ready      bool            // evaluated
 	evaluating bool
 	inWrite    bool
-	held       bool           // the writer works on it with mu given up
+	kept       bool           // the writer works on it with mu given up
 	attention  bool           // counted in the lane's
 	popped     bool           // no longer in flight
 	abandoned  bool           // popped without outcome, because its lane ended
@@ -91,7 +93,7 @@ func (t *task) recycle() {
 // leave is called for a task that is no longer in flight, whenever somebody lets go of
 // it: the last one has it recycled when mu is given up.
 func (t *task) leave() {
-	if t.popped && !t.evaluating && !t.inWrite && !t.held {
+	if t.popped && !t.evaluating && !t.inWrite && !t.kept {
 		t.free = t.lane.w.garbage
 		t.lane.w.garbage = t
 	}
@@ -114,7 +116,13 @@ func (w *Worker) giveBack(b *record.Batch) {
 }
 
 func (t *task) evaluateGuarded(ev evaluator) (err error) {
-	return guard("evaluation", func() error { t.evaluate(ev); return nil })
+	return guard("evaluation", func() error {
+		t.evaluate(ev)
+		if e, ok := ev.(*eval.Eval); ok {
+			t.missed, e.Violations = e.Violations, 0
+		}
+		return nil
+	})
 }
 
 // evaluate runs the program over the batch. This is the hot loop: nothing in
@@ -122,6 +130,8 @@ func (t *task) evaluateGuarded(ev evaluator) (err error) {
 func (t *task) evaluate(ev evaluator) {
 	in, out, limit := t.in, t.out, t.plan.maxRecord
 	out.Next = in.Next
+	program, _ := ev.(*eval.Eval)
+	sample := t.plan.sample.open()
 	for i := range in.Records {
 		r := &in.Records[i]
 		if r.Bad != record.Whole || len(r.Value) > limit {
@@ -136,8 +146,12 @@ func (t *task) evaluate(ev evaluator) {
 		}
 		have := len(out.Records)
 		verdict, e := ev.Run(in, i, out)
+		if sample != nil && r.Value != nil && scanned(verdict, e) {
+			sample.look(program)
+		}
 		switch verdict {
 		case eval.Passed:
+			t.held++
 			if len(out.Records) == have {
 				t.filtered++
 				continue
@@ -149,6 +163,7 @@ func (t *task) evaluate(ev evaluator) {
 		case eval.Filtered:
 			t.filtered++
 		case eval.Dropped:
+			t.held++
 			t.reasons.add(Dropped, "tombstone", 1)
 		case eval.Failed:
 			at := ""
@@ -269,6 +284,9 @@ func (t *task) account() error {
 		}
 		c.Reasons.add(r.Outcome, r.Code, r.N)
 	}
+	c.SchemaViolations += t.missed
+	t.plan.held += int64(t.held)
+	t.plan.filtered += int64(t.filtered)
 	c.Abandoned += int64(t.read - t.end)
 	if n := t.delivered + t.filtered + t.lettered + int(t.reasons.sum(Dropped)); n != t.end {
 		return fmt.Errorf("the ledger is wrong: %d outcomes for %d records of partition %d before offset %d", n, t.end, t.in.Partition, t.next.Offset)

@@ -85,7 +85,9 @@ type Worker struct {
 
 // New makes a worker; it does no I/O and starts nothing.
 func New(s Spec) *Worker {
-	return newWorker(s, programEvals(s.Program))
+	w := newWorker(s, programEvals(s.Program))
+	w.plan.Load().sample = newSample(s.Program, s.Route)
+	return w
 }
 
 func newWorker(s Spec, evals func() evaluator) *Worker {
@@ -115,11 +117,13 @@ const writesPerLane = 16
 // Swap changes program and live options (throttle, limits, retry, on_error,
 // batch) from the next batch on. Group, source and sink stay untouched.
 func (w *Worker) Swap(p *eval.Program, route *configs.Route, revision int64) {
-	w.swap(programEvals(p), route, revision)
+	next := newPlan(programEvals(p), route, revision, w.spec.DeadLetters != nil)
+	next.sample = newSample(p, route)
+	w.swap(next)
 }
 
-func (w *Worker) swap(evals func() evaluator, route *configs.Route, revision int64) {
-	w.plan.Store(newPlan(evals, route, revision, w.spec.DeadLetters != nil))
+func (w *Worker) swap(next *plan) {
+	w.plan.Store(next)
 	w.mu.Lock()
 	w.changed.Broadcast()
 	w.mu.Unlock()

@@ -106,7 +106,7 @@ func TestSwapAtBatchBoundary(t *testing.T) {
 		g := newRig(src, newMemSink(), testRoute())
 		g.start(t.Context())
 		synctest.Wait()
-		g.w.swap(func() evaluator { return upper{} }, testRoute(), 2)
+		g.w.swap(newPlan(func() evaluator { return upper{} }, testRoute(), 2, true))
 		src.add(0, "v1")
 		synctest.Wait()
 		if got := g.sink.values(0); !slices.Equal(got, []string{"v0", "V1"}) {
