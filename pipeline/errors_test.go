@@ -54,6 +54,9 @@ func TestOnError(t *testing.T) {
 				if got := src.committedAt(0); got != test.committed {
 					t.Errorf("committed %d, want %d", got, test.committed)
 				}
+				if r := c.Reasons.find(Delivered, "passed"); (r != nil && r.N == 1) != (test.policy == configs.PassRecord) {
+					t.Errorf("reasons %+v", c.Reasons)
+				}
 				if test.policy == configs.DeadLetter {
 					l := g.letters.letters[0]
 					if l.Code != "type" || l.Error != "not a number" || string(l.Record.Value) != "e1" || string(l.Record.Key) != "k1" || l.Record.Offset != 1 || l.Attempts != 1 || l.Route != addr.New("route", "r") {
@@ -131,6 +134,39 @@ func TestRejectedRecordsFollowOnError(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestPartsAreRetriedInOrder: a sink may name its failures in any order and
+// twice; the records are written again once each, and as they were read.
+func TestPartsAreRetriedInOrder(t *testing.T) {
+	in(t, func(t *testing.T) {
+		src := newMemSource(10).add(0, values("v", 0, 6)...)
+		sink := newMemSink()
+		sink.hook = func(_ context.Context, b *record.Batch, take func(int)) error {
+			if sink.writes > 1 {
+				for i := range b.Records {
+					take(i)
+				}
+				return nil
+			}
+			take(0)
+			take(3)
+			var p sinks.PartialError
+			for _, i := range []int{4, 1, 5, 2, 4} {
+				p.Failures = append(p.Failures, sinks.Failure{Index: i, Outcome: sinks.Retryable})
+			}
+			return &p
+		}
+		g := newRig(src, sink, testRoute())
+		g.start(t.Context())
+		g.wait(t)
+		if got, want := sink.values(0), []string{"v0", "v3", "v1", "v2", "v4", "v5"}; !slices.Equal(got, want) {
+			t.Errorf("delivered %v, want %v", got, want)
+		}
+		if c := g.w.Stats().Total; c.Delivered != 6 || c.Retried != 4 {
+			t.Errorf("%+v", c)
+		}
+	})
 }
 
 func TestRetriesAreBounded(t *testing.T) {

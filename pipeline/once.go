@@ -4,7 +4,8 @@ import "context"
 
 // Result is what one run of a route did, as `keystone run -json` prints it:
 // Read is the sum of the four outcomes when the run ended by itself. Abandoned
-// counts what was read and given up because the run was stopped.
+// counts what was read and given up because the run was stopped: it has no outcome and,
+// unless at most once was asked for, no position past it was stored: the next run reads it again.
 type Result struct {
 	Read         int64   `json:"read"`
 	Delivered    int64   `json:"delivered"`

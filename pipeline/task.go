@@ -179,7 +179,10 @@ func (t *task) evaluate(ev evaluator) {
 }
 
 // refuse does what on_error says with a record that cannot be evaluated; true
-// means that the batch ends before it.
+// means that the batch ends before it. Pass sends key, value and headers on as they
+// were read, without the route's own and without Derived, since nothing of it is known: a
+// sink that cannot do without them rejects the record, and it is dropped then. What the
+// source could not give whole is dropped too.
 func (t *task) refuse(i int, code, text, at string) bool {
 	r := &t.in.Records[i]
 	switch t.plan.onError {

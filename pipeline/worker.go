@@ -102,6 +102,8 @@ func newWorker(s Spec, evals func() evaluator) *Worker {
 	w.changed.L = &w.mu
 	w.cp, _ = s.Sink.(sinks.Checkpointer)
 	w.ordered, _ = s.Sink.(sinks.Ordered)
+	// order = "key" is kept as "partition" is: records of one key that come from one
+	// partition stay in order when all of that partition do.
 	if w.ordered != nil || s.Route.Order == configs.OrderNone {
 		w.window = writesPerLane
 	}
