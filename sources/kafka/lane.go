@@ -24,6 +24,7 @@ type lane struct {
 	committed int64 // the highest that is durable
 	end       int64 // of the log, as the last fetch saw it; -1 unknown
 	queue     []chunk
+	waiting   int64 // bytes in queue
 	loss      *loss // to be reported before anything else is handed out
 	paused    bool  // by the worker
 	held      bool  // the client was told, too
@@ -31,7 +32,10 @@ type lane struct {
 }
 
 // chunk is what one fetch had of one partition; what is handed out is cut off.
-type chunk struct{ recs []*kgo.Record }
+type chunk struct {
+	recs  []*kgo.Record
+	bytes int64 // of all of them, as they were fetched
+}
 
 // loss is records that were removed before they were read.
 type loss struct{ from, to int64 }
@@ -158,7 +162,7 @@ func (s *Source) revoked(_ context.Context, _ *kgo.Client, m map[string][]int32)
 	defer cancel()
 	s.mu.Lock()
 	for _, l := range lanes {
-		l.queue, l.loss = nil, nil // another will read it
+		s.empty(l) // another will read it
 	}
 	s.mu.Unlock()
 	s.calls <- struct{}{}
@@ -211,7 +215,8 @@ func (s *Source) close(lanes []*lane) []chan struct{} {
 	defer s.mu.Unlock()
 	var wait []chan struct{}
 	for _, l := range lanes {
-		l.open, l.queue, l.loss = false, nil, nil
+		l.open = false
+		s.empty(l)
 		if s.lanes[l.part] == l {
 			delete(s.lanes, l.part)
 		}
@@ -225,6 +230,12 @@ func (s *Source) close(lanes []*lane) []chan struct{} {
 	}
 	s.feed()
 	return wait
+}
+
+// empty forgets what was fetched for a lane. s.mu is held.
+func (s *Source) empty(l *lane) {
+	s.waiting -= l.waiting
+	l.queue, l.waiting, l.loss = nil, 0, nil
 }
 
 // fail makes every later Read return err.

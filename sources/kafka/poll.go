@@ -40,20 +40,66 @@ func (s *Source) poll(ctx context.Context) {
 	}
 }
 
-// awaitHunger waits until every lane that may be read is empty.
+// awaitHunger waits until every lane that may be read is empty, and no
+// paused one has much waiting.
+//
+// A paused lane with much waiting holds the others up for patience; then the
+// client is told to leave its partition out. Not at once: the fetch that is
+// under way for the others when the partition comes back may take FetchWait
+// to answer, and a lane that was paused for a moment would wait for it.
 func (s *Source) awaitHunger(ctx context.Context) bool {
+	var patience *time.Timer
+	var tired <-chan time.Time
+	defer func() {
+		if patience != nil {
+			patience.Stop()
+		}
+	}()
 	for {
 		s.mu.Lock()
-		full := s.full()
+		full, stuffed := s.full(), s.stuffed()
 		s.mu.Unlock()
-		if !full {
+		switch {
+		case full:
+		case len(stuffed) == 0:
 			return ctx.Err() == nil
+		case patience == nil:
+			patience = time.NewTimer(holdAfter)
+			tired = patience.C
 		}
 		select {
 		case <-ctx.Done():
 			return false
 		case <-s.hungry:
+		case <-tired:
+			s.hold()
 		}
+	}
+}
+
+// holdAfter is how long a paused lane may hold the others up. A sink that
+// keeps a lane paused for longer takes more than FetchWait for what waits.
+const holdAfter = 250 * time.Millisecond
+
+// stuffed gives the paused lanes with much waiting that the client still
+// fetches. s.mu is held.
+func (s *Source) stuffed() []*lane {
+	var out []*lane
+	for _, l := range s.order {
+		if l.open && l.paused && !l.held && (l.waiting >= holdBytes || s.waiting >= int64(s.cfg.FetchBytes)) {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// hold has the client leave stuffed lanes out.
+func (s *Source) hold() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.stuffed() {
+		l.held = true
+		s.cl.PauseFetchPartitions(map[string][]int32{s.cfg.Topic: {l.part}})
 	}
 }
 
@@ -121,14 +167,19 @@ func (s *Source) fileRecords(p *kgo.FetchPartition) bool {
 		l.lose(l.next, min(first, p.LogStartOffset))
 	}
 	l.next = p.Records[len(p.Records)-1].Offset + 1
-	l.queue = append(l.queue, chunk{p.Records})
-	s.enqueue(l)
-	if l.paused && !l.held {
-		l.held = true
-		s.cl.PauseFetchPartitions(map[string][]int32{s.cfg.Topic: {l.part}})
+	c := chunk{recs: p.Records}
+	for _, r := range p.Records {
+		c.bytes += int64(len(r.Key) + len(r.Value))
 	}
+	l.queue = append(l.queue, c)
+	l.waiting += c.bytes
+	s.waiting += c.bytes
+	s.enqueue(l)
 	return true
 }
+
+// holdBytes is how much of a paused partition is fetched ahead.
+const holdBytes = 8 << 20
 
 // enqueue puts a lane in line for Read. s.mu is held.
 func (s *Source) enqueue(l *lane) {

@@ -108,6 +108,8 @@ func (s *Source) take(l *lane, b *record.Batch) {
 	b.Topic, b.Partition = s.cfg.Topic, l.part
 	b.Next = s.position(l.part, last.Offset+1, last.LeaderEpoch)
 	if n == len(c.recs) {
+		l.waiting -= c.bytes
+		s.waiting -= c.bytes
 		l.queue[0] = chunk{}
 		l.queue = l.queue[1:]
 		if len(l.queue) == 0 {

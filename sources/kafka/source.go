@@ -41,6 +41,7 @@ type Source struct {
 	mu      sync.Mutex // guards lanes, order, fatal, problem, closed
 	lanes   map[int32]*lane
 	order   []*lane // lanes with something to hand out, the next first
+	waiting int64   // bytes in the queues of all lanes
 	fatal   error   // no Read after this
 	problem error   // given to the next Read that has nothing else
 	closed  bool
@@ -167,7 +168,7 @@ func (s *Source) Ends() map[int32]int64 {
 }
 
 // Pause stops handing out records of the partitions. What is fetched already
-// stays; the client fetches at most one more answer for them.
+// stays; the client fetches up to holdBytes more of each, and FetchBytes of all.
 func (s *Source) Pause(parts []int32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -20,13 +20,15 @@ cluster "main" {
 }
 
 stream "bench_in" {
-  managed = false
-  topic   = %q
+  managed     = false
+  topic       = %q
+  compression = "none"
 }
 
 stream "bench_out" {
-  managed = false
-  topic   = %q
+  managed     = false
+  topic       = %q
+  compression = "none"
 }
 
 source "file" "in" {
@@ -140,7 +142,7 @@ func kafkaContender(name string, args []string) error {
 	ctx := context.Background()
 	cl, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(args[0], ",")...), kgo.ConsumeTopics(args[1]), kgo.DefaultProduceTopic(args[2]),
 		kgo.ConsumerGroup("bench-"+strconv.FormatInt(time.Now().UnixNano(), 36)), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
-		kgo.MaxBufferedRecords(1_000_000))
+		kgo.MaxBufferedRecords(1_000_000), kgo.ProducerBatchCompression(kgo.NoCompression()))
 	if err != nil {
 		return err
 	}
