@@ -103,17 +103,14 @@ func tooDeep(tokens hclsyntax.Tokens) (at *hclsyntax.Token, what string, limit i
 
 // controlDepth tells what a template directive does to the nesting.
 func controlDepth(after hclsyntax.Tokens) int {
-	for _, t := range after {
-		if t.Type != hclsyntax.TokenIdent {
-			return 0
-		}
-		switch string(t.Bytes) {
-		case "if", "for":
-			return 1
-		case "endif", "endfor":
-			return -1
-		}
+	if len(after) == 0 || after[0].Type != hclsyntax.TokenIdent {
 		return 0
+	}
+	switch string(after[0].Bytes) {
+	case "if", "for":
+		return 1
+	case "endif", "endfor":
+		return -1
 	}
 	return 0
 }

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -229,7 +230,7 @@ func (l *loader) convert(v *variable) {
 func (l *loader) hideFrom(from int) { l.diags.Hide(from) }
 
 func ctyError(err error) string {
-	if pe, ok := err.(cty.PathError); ok && len(pe.Path) > 0 {
+	if pe, ok := errors.AsType[cty.PathError](err); ok && len(pe.Path) > 0 {
 		return pathText(pe.Path) + ": " + err.Error()
 	}
 	return err.Error()

@@ -122,7 +122,7 @@ func fieldsText(fields []Field, texts *[]diag.Text) string {
 	}
 	parts := make([]string, len(fields))
 	for i, f := range fields {
-		value := ""
+		var value string
 		switch {
 		case f.IsObject:
 			value = fieldsText(f.Object, texts)

@@ -19,8 +19,8 @@ import (
 func TestFullDisk(t *testing.T) {
 	for _, name := range []string{"out.ndjson", "out.ndjson.gz"} {
 		t.Run(name, func(t *testing.T) {
-			dir, s, full := t.TempDir(), (*sink)(nil), true
-			s = config(name).make(sinks.Deps{Dir: dir})
+			dir, full := t.TempDir(), true
+			s := config(name).make(sinks.Deps{Dir: dir})
 			s.limit = 100
 			s.edge = func(f file) file { return &faulty{file: f, fail: func() bool { return full }} }
 			s.Restore(nil)
@@ -404,7 +404,7 @@ func TestJournalIsBounded(t *testing.T) {
 	mustPut(t, s, strings.Repeat("k", 150)+"3.ndjson=later")
 	s.Flush()
 	crash(s)
-	s = open(t, c, sinks.Deps{Dir: dir}, state)
+	open(t, c, sinks.Deps{Dir: dir}, state)
 	if got := content(t, filepath.Join(dir, strings.Repeat("k", 150)+"3.ndjson")); strings.Contains(got, "later") || strings.Count(got, "\n") != 3000 {
 		t.Errorf("%d lines, and what came after the state: %v", strings.Count(got, "\n"), strings.Contains(got, "later"))
 	}

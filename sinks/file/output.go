@@ -74,9 +74,6 @@ func (o *output) length() int64 {
 	return o.size + int64(len(o.lines))
 }
 
-// waits tells whether something is not written.
-func (o *output) waits() bool { return len(o.lines) > 0 || o.packed.Len() > 0 || o.frame }
-
 // pour packs the lines.
 func (o *output) pour() error {
 	if len(o.lines) == 0 {

@@ -148,11 +148,10 @@ func (s *source) restart(in *input) error {
 	if err := s.end(in); err != nil {
 		return err
 	}
-	fi, err := os.Stat(in.path)
-	if in.away || err != nil || nodeOf(fi) != in.id.node {
-		return nil // nobody finds it by its name any more
+	if fi, err := os.Stat(in.path); err == nil && !in.away && nodeOf(fi) == in.id.node {
+		return s.appear(found{in.path, fi, in.id.node}, in.id.cut+1)
 	}
-	return s.appear(found{in.path, fi, in.id.node}, in.id.cut+1)
+	return nil // nobody finds it by its name any more
 }
 
 // leave ends a file that was renamed away or deleted, and has long been silent.

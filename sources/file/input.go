@@ -83,7 +83,7 @@ func (in *input) open(maxLine int64) error {
 	last := &lastByte{}
 	n, err := io.CopyN(last, in.r, in.at)
 	switch {
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		return errOther
 	case err != nil:
 		return fmt.Errorf("unpack the %d bytes that were read before, at %d: %w", in.at, n, err)

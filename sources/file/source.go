@@ -260,10 +260,10 @@ func (s *source) fill(ctx context.Context, in *input, b *record.Batch) error {
 	}
 	err := in.split.Fill(b, in.r, end)
 	switch {
-	case err == io.EOF && s.cfg.Follow:
+	case errors.Is(err, io.EOF) && s.cfg.Follow:
 		in.fresh = false
 		return nil
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		in.ended = true
 		return in.close()
 	case err != nil && in.pack != None && damaged(err):

@@ -58,7 +58,7 @@ func oracle(text string, max int, end End) []got {
 	for at < len(text) {
 		i := strings.IndexByte(text[at:], '\n')
 		next := at + i + 1
-		line := ""
+		var line string
 		if i < 0 {
 			if end == MoreMayCome {
 				break

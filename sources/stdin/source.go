@@ -155,7 +155,7 @@ func (r *reader) await() error {
 			fds = fds[:1]
 		}
 		_, err = unix.Poll(fds, int((left+pollOver)/time.Millisecond))
-		if err != nil && err != unix.EINTR {
+		if err != nil && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("wait for standard input: %w", err)
 		}
 		if fds[0].Revents != 0 {

@@ -129,7 +129,7 @@ func TestSlowInput(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	b.Reset()
-	if err := s.Read(t.Context(), b); err != io.EOF {
+	if err := s.Read(t.Context(), b); !errors.Is(err, io.EOF) {
 		t.Errorf("got %v, want the end", err)
 	}
 }

@@ -72,7 +72,7 @@ func (b *bench) run(ctx context.Context, only *regexp.Regexp, out string) error 
 	if b.dir, err = os.MkdirTemp("", "keystone-bench-"); err != nil {
 		return err
 	}
-	defer os.RemoveAll(b.dir)
+	defer os.RemoveAll(b.dir) //nolint:errcheck // a temporary folder
 
 	report := Report{Time: time.Now().UTC().Truncate(time.Second), Go: runtime.Version(), CPUs: runtime.NumCPU(), Events: b.events, Rounds: b.rounds}
 	for _, s := range []struct {

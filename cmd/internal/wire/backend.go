@@ -267,7 +267,7 @@ func (p *plant) tapStream(ctx context.Context, cfg *configs.Config, a addr.Addr,
 		return nil
 	})
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // whoever watches went away
 	}
 	return err
 }

@@ -36,7 +36,7 @@ func Run(ctx context.Context, s RunSpec) (RunResult, error) {
 		if err != nil {
 			return RunResult{}, err
 		}
-		defer state.Close()
+		defer state.Close() //nolint:errcheck // what counts was committed
 		p.positions = func(source, sink string) pipeline.Positions { return state.Positions(source, sink) }
 		j.store, j.oneShot, j.as = true, false, runAddr(route.Addr)
 	}

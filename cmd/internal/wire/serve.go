@@ -87,8 +87,9 @@ func ownState(ctx context.Context, s ServeSpec, state *store.Store) error {
 		return err
 	}
 	other := goalDir(current.Goal)
-	if _, gone := os.Stat(other); other == "" || other == dir || gone != nil || s.Takeover {
-		return nil
+	_, gone := os.Stat(other) // a folder that was renamed takes its state along
+	if other == "" || other == dir || gone != nil || s.Takeover {
+		return nil //nolint:nilerr // gone is no failure
 	}
 	return fmt.Errorf("the namespace %q of this state belongs to the configuration in %s, and this one is in %s: give one of them another namespace or state_dir, or take it over with -takeover", current.Namespace, other, dir)
 }
