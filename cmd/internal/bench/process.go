@@ -62,6 +62,13 @@ func (b *bench) processSuite(ctx context.Context) ([]Result, []Ratio, error) {
 		}
 		results = append(results, Result{Suite: "process", Contender: fmt.Sprintf("memory, %d idle routes, embedded broker", n), Value: float64(rss) / 1e6, Unit: "MB", Limit: limit})
 	}
+	load, diff, err := b.diff()
+	if err != nil {
+		return nil, nil, err
+	}
+	results = append(results,
+		Result{Suite: "process", Contender: "load and check 10,000 routes", Value: load.Seconds() * 1000, Unit: "ms", Limit: 5000},
+		Result{Suite: "process", Contender: "Diff of 10,000 routes, 1,000 changed", Value: diff.Seconds() * 1000, Unit: "ms", Limit: 1000})
 	return results, nil, nil
 }
 
