@@ -34,23 +34,24 @@ type job struct {
 }
 
 // build makes the worker of a route; it does no I/O but starting the embedded broker.
-func (p *plant) build(ctx context.Context, j job) (*pipeline.Worker, error) {
+// flush, called when the worker has ended, writes down what may be left; never nil without an error.
+func (p *plant) build(ctx context.Context, j job) (w *pipeline.Worker, flush func(context.Context) error, _ error) {
 	r := j.route
 	program, err := dsl.Compile(r.Checked)
 	if err != nil {
-		return nil, fmt.Errorf("compile %s: %w", r.Addr, err)
+		return nil, nil, fmt.Errorf("compile %s: %w", r.Addr, err)
 	}
 	source, sourceKind, err := p.source(ctx, j)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", r.From.Addr, err)
+		return nil, nil, fmt.Errorf("%s: %w", r.From.Addr, err)
 	}
 	sink, sinkKind, err := p.sink(ctx, j)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", r.To.Addr, err)
+		return nil, nil, fmt.Errorf("%s: %w", r.To.Addr, err)
 	}
 	letters, err := p.deadLetters(ctx, j)
 	if err != nil {
-		return nil, fmt.Errorf("dead letters of %s: %w", r.Addr, err)
+		return nil, nil, fmt.Errorf("dead letters of %s: %w", r.Addr, err)
 	}
 	s := pipeline.Spec{
 		Route: r, Program: program, Revision: j.revision, Source: source, Sink: sink, DeadLetters: letters,
@@ -59,15 +60,19 @@ func (p *plant) build(ctx context.Context, j job) (*pipeline.Worker, error) {
 	if j.taps != nil {
 		s.Tap = j.taps
 	}
-	_, checkpoints := sink.(sinks.Checkpointer)
-	keepsOwn := j.cfg.Streams[r.From.Addr] != nil
-	if j.store && (checkpoints || !keepsOwn) && sourceKind != "stdin" {
+	flush = func(context.Context) error { return nil }
+	if j.store && sourceKind != "stdin" {
 		s.Positions = p.positions(r.From.Addr.String()+" "+sourceKind, r.To.Addr.String()+" "+sinkKind)
 		if !j.as.IsZero() {
 			s.Positions = renamed{s.Positions, j.as}
 		}
+		_, checkpoints := sink.(sinks.Checkpointer)
+		if j.cfg.Streams[r.From.Addr] != nil && !checkpoints {
+			m := &mirror{to: s.Positions, route: r.Addr}
+			s.Positions, flush = m, m.Flush
+		}
 	}
-	return pipeline.New(s), nil
+	return pipeline.New(s), flush, nil
 }
 
 // renamed keeps positions under another address.

@@ -3,6 +3,7 @@ package wire
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -45,11 +46,12 @@ func Run(ctx context.Context, s RunSpec) (RunResult, error) {
 		return RunResult{}, err
 	}
 	defer forget()
-	w, err := p.build(ctx, j)
+	w, flush, err := p.build(ctx, j)
 	if err != nil {
 		return RunResult{}, err
 	}
-	return foreground(ctx, w, s.Progress, began)
+	result, err := foreground(ctx, w, s.Progress, began)
+	return result, errors.Join(err, flush(context.WithoutCancel(ctx)))
 }
 
 // runAddr is under which `keystone run -resume` keeps positions: apart from those of the served route.

@@ -224,12 +224,17 @@ func (r *runtime) applyRoute(ctx context.Context, goal *configs.Config, c reconc
 	if c.Kept.Group != "" {
 		group = c.Kept.Group
 	}
-	w, err := r.build(ctx, job{cfg: goal, route: route, group: group, topics: r.topicNames(goal), revision: r.serial(), store: true, taps: u.tap})
+	w, flush, err := r.build(ctx, job{cfg: goal, route: route, group: group, topics: r.topicNames(goal), revision: r.serial(), store: true, taps: u.tap})
 	if err != nil {
 		u.fail(c.After, err)
 		return err
 	}
-	u.start(r.base, w, c.After, route, group, c.Kept, r.changed)
+	u.start(r.base, w, c.After, route, group, c.Kept, func() {
+		if err := flush(r.base); err != nil {
+			u.log.Warn("the mirrored positions are older than the group's own", "error", err)
+		}
+		r.changed()
+	})
 	return nil
 }
 

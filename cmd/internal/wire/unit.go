@@ -27,6 +27,7 @@ type unit struct {
 	kept     reconcile.Identity
 	worker   *pipeline.Worker // nil: none runs
 	cancel   context.CancelCauseFunc
+	gone     chan struct{} // closed when the worker has returned and ended was called
 	since    time.Time
 	health   reconcile.Health
 	err      error
@@ -45,11 +46,14 @@ func (u *unit) start(ctx context.Context, w *pipeline.Worker, r *configs.Resourc
 	if u.worker == nil && u.health == reconcile.Failed {
 		u.restarts++
 	}
+	gone := make(chan struct{})
+	u.gone = gone
 	u.worker, u.cancel, u.resource, u.group, u.kept = w, cancel, r, group, kept
 	u.since, u.health, u.err, u.draining = time.Now(), reconcile.Starting, nil, false
 	u.mu.Unlock()
 	u.log.Info("route starts", "from", route.From.Addr.String(), "to", route.To.Addr.String())
 	go func() {
+		defer close(gone)
 		err := w.Run(ctx)
 		cancel(nil)
 		u.end(w, err)
@@ -93,18 +97,21 @@ func (u *unit) fail(r *configs.Resource, err error) {
 // What is in flight when ctx ends is given up and read again later.
 func (u *unit) stop(ctx context.Context) error {
 	u.mu.Lock()
-	w, cancel := u.worker, u.cancel
+	w, cancel, gone := u.worker, u.cancel, u.gone
 	u.draining = w != nil
 	if w != nil {
 		u.health = reconcile.Draining
 	}
 	u.mu.Unlock()
 	if w == nil {
+		if gone != nil {
+			<-gone // it has returned; what is left is quick
+		}
 		return nil
 	}
+	defer func() { <-gone }()
 	if err := w.Drain(ctx); err != nil {
 		cancel(errTakenDown)
-		<-w.Done()
 		return fmt.Errorf("drain %s: %w", u.addr, err)
 	}
 	return nil
