@@ -120,6 +120,7 @@ type State struct {
 	Since    time.Time
 	Error    string   // why it failed or is degraded
 	Activity string   // what it waits for: fetching, waiting for sink, retrying (3, connection refused), throttled
+	Hints    []string // about events: "filter never true in 5000 events"
 	Drift    []string // differences of the world from Resource: "partitions: 4, wanted 8"
 	Restarts int
 	Counters Counters

@@ -66,6 +66,14 @@ func (r *runtime) allUnits() map[addr.Addr]*unit {
 
 // Plan compares a goal with the world as it is now.
 func (s *server) Plan(ctx context.Context, goal *configs.Config, o api.PlanOptions) (reconcile.Plan, error) {
+	plan, err := s.compare(ctx, goal, o)
+	if err == nil {
+		s.sample(ctx, goal, &plan)
+	}
+	return plan, err
+}
+
+func (s *server) compare(ctx context.Context, goal *configs.Config, o api.PlanOptions) (reconcile.Plan, error) {
 	current := s.goals.State().Revision
 	seen, err := s.loop.Look(ctx)
 	if err != nil {
@@ -173,7 +181,7 @@ func (s *server) Apply(ctx context.Context, goal *configs.Config, o api.ApplyOpt
 	if current.Serial != o.Serial {
 		return api.ApplyResult{}, &api.StaleError{Planned: o.Serial, Stored: current.Serial}
 	}
-	plan, err := s.Plan(ctx, goal, o.PlanOptions)
+	plan, err := s.compare(ctx, goal, o.PlanOptions)
 	if err != nil {
 		return api.ApplyResult{}, err
 	}

@@ -139,7 +139,7 @@ func (u *unit) state() reconcile.State {
 	if w != nil {
 		stats = w.Stats()
 		st.Activity, st.Health, st.Error = describe(stats)
-		st.Lag = stats.Lag
+		st.Lag, st.Hints = stats.Lag, stats.Hints
 	}
 	st.Counters = counters(stats)
 	if len(stats.Lanes) > 0 {
