@@ -13,11 +13,12 @@ const (
 
 // special marks the bytes of w at which a string needs a look: quotes,
 // backslashes, control characters, bytes above ASCII. The lowest mark is
-// exact; those above it may be false, since subtraction borrows.
+// exact; those above it may be false, since subtraction borrows. Quotes and control
+// characters are found together: with bit 1 flipped they are what is below 0x21.
 func special(w uint64) uint64 {
-	quote := (w ^ ones*'"') - ones
+	quote := (w ^ ones*2) - ones*0x21
 	slash := (w ^ ones*'\\') - ones
-	return (quote | slash | (w - ones*0x20) | w) & highs
+	return (quote | slash | w) & highs
 }
 
 // checkString checks a string whose first byte after the quote is doc[i]. It

@@ -96,20 +96,29 @@ func (s *Scanner) object(doc []byte, i int, id int32, depth int) int {
 		if at >= 0 {
 			next = o.keys[at].next
 		}
-		if next >= 0 && int(next) < len(o.keys) && o.keys[next].match(doc, i) {
+		if uint(next) < uint(len(o.keys)) {
 			k := &o.keys[next]
-			at, child = next, k.child
-			i += int(k.n)
-		} else {
-			if first {
-				if j := space(doc, i); j < len(doc) && doc[j] == '}' {
-					return j + 1
+			if i+16 <= len(doc) && k.n <= 16 {
+				if k.begins(doc, i) {
+					at, child = next, k.child
+					i += int(k.n)
+					goto known
 				}
-			}
-			if i, child, at = s.key(doc, i, id, at); i < 0 {
-				return i
+			} else if k.match(doc, i) {
+				at, child = next, k.child
+				i += int(k.n)
+				goto known
 			}
 		}
+		if first {
+			if j := space(doc, i); j < len(doc) && doc[j] == '}' {
+				return j + 1
+			}
+		}
+		if i, child, at = s.key(doc, i, id, at); i < 0 {
+			return i
+		}
+	known:
 		first = false
 		switch {
 		case child >= 0:
