@@ -16,11 +16,11 @@ import (
 const (
 	blockLeast  = 4 << 10 // however little the batch wants
 	blockMin    = 64 << 10
-	blockMax    = 1 << 20
-	recordsMax  = 32 << 10 // of one batch
-	sampleMax   = 1 << 10  // what is kept of a line that is too long
-	skipBlocks  = 64       // blocks of a line that is too long before Fill returns for breath
-	keepBufMax  = 4 << 20  // memory beyond this is not kept in a batch for ever
+	blockMax    = 256 << 10 // the blocks on their way, with their records, stay in the second-level cache
+	recordsMax  = 32 << 10  // of one batch
+	sampleMax   = 1 << 10   // what is kept of a line that is too long
+	skipBlocks  = 64        // blocks of a line that is too long before Fill returns for breath
+	keepBufMax  = 4 << 20   // memory beyond this is not kept in a batch for ever
 	byteOrderMk = "\xef\xbb\xbf"
 )
 
