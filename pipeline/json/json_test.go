@@ -358,3 +358,19 @@ func TestScanAllocates(t *testing.T) {
 		t.Errorf("allocations per scan = %v, want 0", n)
 	}
 }
+
+// TestEveryByteInAString: each byte at each place of a word, and next to
+// what makes a subtraction borrow.
+func TestEveryByteInAString(t *testing.T) {
+	for _, fill := range []string{"a", "!", "\x7f", " "} {
+		for c := range 256 {
+			for at := range 34 {
+				doc := []byte(`{"k":"` + strings.Repeat(fill, at) + string([]byte{byte(c)}) + strings.Repeat(fill, 33-at) + `","l":1}`)
+				want := stdjson.Valid(doc) && utf8.Valid(doc)
+				if err := Check(doc); (err == nil) != want {
+					t.Fatalf("byte %#02x after %d: %v, want valid %v", c, at, err, want)
+				}
+			}
+		}
+	}
+}
