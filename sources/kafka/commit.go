@@ -34,6 +34,8 @@ var errFenced = errors.New("the partitions were given up")
 //     joined again, hence before the stamp, and p is left out.
 //   - A: the request is stamped and looked at. B: the session is lost. A: sends
 //     it. The stamp is of the old generation, and the broker refuses it.
+//   - A: as before. B: another process takes our place in the group. The
+//     generation may be the same, the member id is not: refused. See member.go.
 //
 // One commit is on its way at a time, and each looks at what is committed
 // when its turn comes: otherwise a slow one could put a partition back.
@@ -82,6 +84,8 @@ func (s *Source) Commit(ctx context.Context, done []record.Position) error {
 	switch {
 	case err == nil, errors.Is(err, errFenced):
 		return nil
+	case errors.Is(err, kerr.FencedInstanceID):
+		return s.fenced(err)
 	case errors.Is(err, kerr.IllegalGeneration), errors.Is(err, kerr.UnknownMemberID), errors.Is(err, kerr.RebalanceInProgress):
 		return fmt.Errorf("commit of group %s was refused since the group changed hands meanwhile; it is tried again: %w", s.cfg.Group, err)
 	}

@@ -33,6 +33,13 @@ type Config struct {
 	Client client.Options
 	Topic  string
 	Group  string
+	// Instance is the name by which the group knows this member, over restarts
+	// of the process; "" is none, and the group waits SessionTimeout for a
+	// member that was killed. No two processes may have the same one.
+	Instance string
+	// Stay is asked by Close: true keeps the member's place in the group for
+	// one with the same Instance that opens at once. Nil is never.
+	Stay func() bool
 	// Start is earliest, latest or an RFC 3339 time. It counts once, for a
 	// group that has committed nothing.
 	Start string

@@ -19,12 +19,15 @@ import (
 
 // Members come and go while records are written: nothing is lost, and each
 // partition is first delivered in its order.
-func testRebalance(t *testing.T, o client.Options)    { rebalance(t, o, kafka.Classic) }
-func testRebalance848(t *testing.T, o client.Options) { rebalance(t, o, kafka.Consumer) }
+func testRebalance(t *testing.T, o client.Options) { rebalance(t, o, kafka.Classic, "") }
+func testRebalanceDynamic(t *testing.T, o client.Options) {
+	rebalance(t, o, kafka.Classic, dynamic)
+}
+func testRebalance848(t *testing.T, o client.Options) { rebalance(t, o, kafka.Consumer, "") }
 
-func rebalance(t *testing.T, o client.Options, protocol kafka.Protocol) {
+func rebalance(t *testing.T, o client.Options, protocol kafka.Protocol, instance string) {
 	name, a := topic(t, o, 6, nil)
-	conf := kafka.Config{Client: o, Topic: name, Group: "g-" + name, Protocol: protocol}
+	conf := kafka.Config{Client: o, Topic: name, Group: "g-" + name, Protocol: protocol, Instance: instance}
 	or := newOracle()
 	const n = 3000
 	var writing sync.WaitGroup

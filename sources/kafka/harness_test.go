@@ -27,9 +27,16 @@ var cases = []struct {
 	run  func(t *testing.T, o client.Options)
 }{
 	{"restart", testRestart},
+	{"killed", testKilled},
+	{"killed in company", testKilledInCompany},
+	{"killed in a rebalance", testKilledInRebalance},
+	{"killed, and the topic was recreated", testKilledRecreated},
+	{"usurped", testUsurped},
+	{"stay", testStay},
 	{"contract", testContract},
 	{"route", testRoute},
 	{"rebalance", testRebalance},
+	{"rebalance, dynamic", testRebalanceDynamic},
 	{"start", testStart},
 	{"grow", testGrow},
 	{"mirror", testMirror},
@@ -151,6 +158,9 @@ func parts(n int) []int32 {
 	return out
 }
 
+// dynamic is the Instance of a member without one; the others have their name.
+const dynamic = "-"
+
 // member is a worker reduced to its bones: it reads, notes, and commits.
 type member struct {
 	t      testing.TB
@@ -169,6 +179,7 @@ type member struct {
 	fatal    error
 	problems []error
 	changed  chan struct{}
+	dies     func() // called where it would commit what is revoked, in place of that
 }
 
 func start(t testing.TB, c kafka.Config, name string, or *oracle, from ...record.Position) *member {
@@ -181,6 +192,12 @@ func start(t testing.TB, c kafka.Config, name string, or *oracle, from ...record
 
 func tryStart(t testing.TB, c kafka.Config, name string, or *oracle, from ...record.Position) (*member, error) {
 	c.Linger = 20 * time.Millisecond
+	switch c.Instance {
+	case "":
+		c.Instance = name
+	case dynamic:
+		c.Instance = ""
+	}
 	src, err := c.New(sources.Deps{Log: slog.New(slog.DiscardHandler), Route: name})
 	if err != nil {
 		return nil, err
@@ -303,7 +320,12 @@ func (m *member) Revoked(ctx context.Context, parts []int32) {
 			commit = append(commit, at)
 		}
 	}
+	dies := m.dies
 	m.mu.Unlock()
+	if dies != nil {
+		dies()
+		return
+	}
 	if err := m.src.Commit(ctx, commit); err != nil {
 		m.t.Logf("%s: last commit: %v", m.name, err)
 	}

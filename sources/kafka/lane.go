@@ -124,6 +124,7 @@ func (s *Source) begin(ctx context.Context, fresh []int32, parts map[int32]kgo.O
 func (s *Source) assign(parts map[int32]kgo.Offset, ends map[int32]kadm.ListedOffset) {
 	var told []record.Position
 	s.mu.Lock()
+	s.usurped = nil
 	for p, o := range parts {
 		at := o.EpochOffset()
 		l := &lane{part: p, open: true, next: at.Offset, committed: at.Offset, end: -1}
@@ -151,8 +152,8 @@ func (s *Source) position(part int32, offset int64, epoch int32) record.Position
 // all of them when the group is left. The next owner begins only after it
 // returns. The worker finishes and commits first; then the permits end, and
 // commits on their way are waited for. At the bound they are left behind:
-// they carry this generation, and the broker refuses it once the partition
-// has a new owner.
+// they carry this member's id and generation, and the broker refuses them once
+// the partition has a new owner.
 func (s *Source) revoked(_ context.Context, _ *kgo.Client, m map[string][]int32) {
 	lanes, parts := s.owned(m[s.cfg.Topic])
 	if len(lanes) == 0 {

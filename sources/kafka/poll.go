@@ -261,6 +261,10 @@ func (s *Source) fileError(ctx context.Context, p *kgo.FetchPartition) {
 		s.mu.Unlock()
 	case errors.Is(p.Err, kerr.UnknownTopicID), errors.Is(p.Err, kerr.UnknownTopicOrPartition), errors.Is(p.Err, kerr.InconsistentTopicID):
 		s.lookAgain(ctx, p.Err)
+	case errors.As(p.Err, &session) && errors.Is(session.Err, kerr.FencedInstanceID):
+		s.mu.Lock()
+		s.usurped = s.fenced(session.Err)
+		s.mu.Unlock()
 	case errors.As(p.Err, &session):
 		s.report(s.explain("take part in group "+s.cfg.Group, session.Err))
 	case errors.Is(p.Err, context.Canceled):

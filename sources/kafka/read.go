@@ -141,6 +141,9 @@ func (s *Source) idle() error {
 	s.mu.Lock()
 	err := s.problem
 	s.problem = nil
+	if err == nil {
+		err = s.usurped
+	}
 	s.mu.Unlock()
 	if err != nil {
 		return err

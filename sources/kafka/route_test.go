@@ -49,6 +49,7 @@ type flight struct {
 
 func startRoute(t testing.TB, src kafka.Config, dst sinkkafka.Config) *route {
 	t.Helper()
+	src.Instance = "route"
 	s, err := src.New(sources.Deps{})
 	if err != nil {
 		t.Fatal(err)

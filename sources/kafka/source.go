@@ -38,12 +38,13 @@ type Source struct {
 	turn   chan struct{} // token: who holds it may commit
 	linger *time.Timer   // of Read
 
-	mu      sync.Mutex // guards lanes, order, fatal, problem, closed
+	mu      sync.Mutex // guards everything below
 	lanes   map[int32]*lane
 	order   []*lane // lanes with something to hand out, the next first
 	waiting int64   // bytes in the queues of all lanes
 	fatal   error   // no Read after this
 	problem error   // given to the next Read that has nothing else
+	usurped error   // given to every Read until partitions are assigned again: another process has our place
 	closed  bool
 }
 
@@ -59,6 +60,9 @@ func (s *Source) Open(ctx context.Context, from []record.Position, l sources.Lis
 		return err
 	}
 	if err := s.resolveStart(ctx, from); err != nil {
+		return err
+	}
+	if err := s.takePlace(ctx); err != nil {
 		return err
 	}
 	poll, stop := context.WithCancel(context.Background())
@@ -105,6 +109,7 @@ func (s *Source) connect(ctx context.Context) error {
 		kgo.OnPartitionsRevoked(s.revoked),
 		kgo.OnPartitionsLost(s.lost),
 	)
+	opts = append(opts, s.membership()...)
 	if s.cfg.Protocol == Consumer {
 		opts = append(opts, kgo.ServerSideBalancer())
 	}
@@ -218,6 +223,9 @@ func (s *Source) Close(ctx context.Context) error {
 		s.poller.Wait()
 	}
 	err := s.cl.LeaveGroupContext(ctx)
+	if err == nil {
+		err = s.leave(ctx)
+	}
 	s.cl.CloseAllowingRebalance()
 	if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, kerr.UnknownMemberID) {
 		return fmt.Errorf("leave group %s: %w", s.cfg.Group, err)

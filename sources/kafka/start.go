@@ -97,7 +97,10 @@ func (s *Source) resolveStart(ctx context.Context, mirror []record.Position) err
 		}
 		err = retry(ctx, func() error { return s.adm.CommitAllOffsets(ctx, s.cfg.Group, os) })
 		switch {
-		case errors.Is(err, kerr.UnknownMemberID): // another worker was first
+		case errors.Is(err, kerr.UnknownMemberID): // another worker was first, or was killed
+			if err := s.evict(ctx); err != nil {
+				return err
+			}
 		case err != nil:
 			return s.explain("commit the first offsets of group "+s.cfg.Group, err)
 		default:
