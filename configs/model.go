@@ -60,7 +60,6 @@ type Option struct {
 type Settings struct {
 	RequiredVersion string
 	Namespace       string // "default" unless said
-	Store           spec.Secret
 	Listen          string // of the HTTP API; "" for the unix socket alone
 	StateDir        string // ".keystone" unless said
 }

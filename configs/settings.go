@@ -17,7 +17,6 @@ func (s *Settings) Options() spec.Options {
 	return spec.Options{
 		spec.String("required_version", &s.RequiredVersion, "Versions of Keystone that may run this configuration.").Effect(spec.Live).Eg(`">= 0.1, < 2.0"`),
 		spec.String("namespace", &s.Namespace, "The namespace that this configuration owns: nothing outside of it is ever changed.").Default("default").Effect(spec.Replace),
-		spec.Sensitive("store", &s.Store, "Where the goal state is kept: a path, or a postgres:// URL. A file in the state directory unless said.").Effect(spec.Replace).Eg(`env("KEYSTONE_STORE_URL")`),
 		spec.String("listen", &s.Listen, "Address of the HTTP API, HOST:PORT, besides the unix socket in the state directory.").Eg(`"127.0.0.1:7070"`),
 		spec.String("state_dir", &s.StateDir, "Directory for what this machine keeps, one folder per environment inside.").Default(".keystone").Effect(spec.Replace),
 	}

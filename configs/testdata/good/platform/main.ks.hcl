@@ -2,7 +2,6 @@ keystone {
   namespace        = "ads"
   required_version = ">= 0.1, < 2.0"
   listen           = "127.0.0.1:7070"
-  store            = env("STORE_URL")
 }
 
 variable "regions" {
