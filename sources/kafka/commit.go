@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"keystone/pipeline/record"
+	"keystone/sources"
 	"keystone/sources/kafka/admin"
 )
 
@@ -39,7 +41,8 @@ var errFenced = errors.New("the partitions were given up")
 //
 // One commit is on its way at a time, and each looks at what is committed
 // when its turn comes: otherwise a slow one could put a partition back.
-// No lock is held while the request is on its way.
+// No lock is held while the request is on its way. Positions of partitions
+// that were given up are left out, and sources.ErrNotAssigned says so.
 func (s *Source) Commit(ctx context.Context, done []record.Position) error {
 	select {
 	case s.turn <- struct{}{}:
@@ -49,10 +52,15 @@ func (s *Source) Commit(ctx context.Context, done []record.Position) error {
 	defer func() { <-s.turn }()
 	offsets := make(map[int32]kgo.EpochOffset, len(done))
 	held := make(map[int32]*lane, len(done))
+	var left []int32
 	s.mu.Lock()
 	for _, p := range done {
 		l := s.lanes[p.Partition]
-		if l == nil || !l.open || p.Offset <= l.committed {
+		if l == nil || !l.open {
+			left = append(left, p.Partition)
+			continue
+		}
+		if p.Offset <= l.committed {
 			continue
 		}
 		epoch := int32(-1)
@@ -67,11 +75,14 @@ func (s *Source) Commit(ctx context.Context, done []record.Position) error {
 	}
 	s.mu.Unlock()
 	if len(held) == 0 {
-		return nil
+		return s.notAssigned(left)
 	}
 	err := s.send(ctx, offsets, held)
 	s.mu.Lock()
 	for p, l := range held {
+		if !l.open {
+			left = append(left, p) // it may have been left out: whoever asks must not rely on it
+		}
 		if err == nil && l.open {
 			l.committed = max(l.committed, offsets[p].Offset)
 		}
@@ -83,13 +94,22 @@ func (s *Source) Commit(ctx context.Context, done []record.Position) error {
 	s.mu.Unlock()
 	switch {
 	case err == nil, errors.Is(err, errFenced):
-		return nil
+		return s.notAssigned(left)
 	case errors.Is(err, kerr.FencedInstanceID):
 		return s.fenced(err)
 	case errors.Is(err, kerr.IllegalGeneration), errors.Is(err, kerr.UnknownMemberID), errors.Is(err, kerr.RebalanceInProgress):
 		return fmt.Errorf("commit of group %s was refused since the group changed hands meanwhile; it is tried again: %w", s.cfg.Group, err)
 	}
 	return s.explain("commit offsets of group "+s.cfg.Group, err)
+}
+
+// notAssigned is nil, or the error about the partitions that were left out.
+func (s *Source) notAssigned(left []int32) error {
+	if len(left) == 0 {
+		return nil
+	}
+	slices.Sort(left)
+	return fmt.Errorf("commit partitions %v of topic %s: %w", left, s.cfg.Topic, sources.ErrNotAssigned)
 }
 
 // send commits offsets as this member. held are the lanes that must still be

@@ -76,11 +76,15 @@ func TestStampThenLook(t *testing.T) {
 	if got := committed(); got != [2]int64{0, 5} {
 		t.Errorf("one closed, committed %v", got)
 	}
-	// Positions never move back, and those of partitions of others are ignored.
-	for _, p := range []record.Position{{Partition: 0, Offset: 7}, {Partition: 0, Offset: 6}, {Partition: 9, Offset: 3}} {
+	// Positions never move back.
+	for _, p := range []record.Position{{Partition: 0, Offset: 7}, {Partition: 0, Offset: 6}} {
 		if err := s.Commit(ctx, []record.Position{p}); err != nil {
 			t.Errorf("commit %+v: %v", p, err)
 		}
+	}
+	// Those of partitions of others are left out, and it is said; the rest is durable.
+	if err := s.Commit(ctx, []record.Position{{Partition: 9, Offset: 3}, {Partition: 0, Offset: 7}}); !errors.Is(err, sources.ErrNotAssigned) {
+		t.Errorf("commit of another's partition: %v", err)
 	}
 	if got := committed(); got != [2]int64{7, 5} {
 		t.Errorf("committed %v", got)
