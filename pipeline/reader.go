@@ -74,7 +74,12 @@ func (w *Worker) read(ctx context.Context) (ended bool, err error) {
 			continue // its linger passed
 		}
 		p = w.plan.Load()
-		w.dispatch(in, p, serial)
+		if p.portion(in.Records) < records {
+			w.trickle(ctx, in, p, serial)
+			in = nil
+			continue
+		}
+		w.dispatch(in, p, serial, nil)
 		in = nil
 		if d := p.debt(records, bytes); d > 0 && left > 0 {
 			w.throttle(ctx, d, p)
@@ -149,8 +154,10 @@ func (w *Worker) share() int64 {
 	return max(1, w.plan.Load().maxInFlight/int64(max(1, len(w.lanes))))
 }
 
-// dispatch hands a batch to its lane. serial is that of the newest lane when the read began.
-func (w *Worker) dispatch(in *record.Batch, p *plan, serial int64) {
+// dispatch hands a batch to its lane, and gives that, or nil if nobody takes it. serial
+// is that of the newest lane when the read began. A lane that took what was read just before
+// is the only one that takes this.
+func (w *Worker) dispatch(in *record.Batch, p *plan, serial int64, only *lane) *lane {
 	w.mu.Lock()
 	l := w.lanes[in.Partition]
 	// One slow lane must not stop the others, so it is paused below. A source that
@@ -160,21 +167,22 @@ func (w *Worker) dispatch(in *record.Batch, p *plan, serial int64) {
 		w.changed.Wait()
 	}
 	w.waiting = false
-	if l == nil || l.dead() || w.stopping || l.serial > serial && l.stale(in) {
+	if l == nil || l.dead() || w.stopping || l.serial > serial && l.stale(in) || only != nil && only != l {
 		// Nobody owns it any more: it is read again by whoever comes next.
 		w.mu.Unlock()
 		w.giveBack(in)
-		return
+		return nil
 	}
 	if len(in.Records) == 0 && in.Next == l.next {
 		w.mu.Unlock()
 		w.giveBack(in)
-		return
+		return l
 	}
 	l.push(w.newTask(l, p, in))
 	l.balance()
 	l.kick()
 	w.unlock()
+	return l
 }
 
 // stale tells a batch that the lane's predecessor should have got.
