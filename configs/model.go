@@ -107,6 +107,7 @@ type Stream struct {
 	Schema      types.Type // Kind Any: none
 	OnDestroy   string     // keep, delete
 	Compression string
+	Origin      bool // records get the header ks-origin
 	MaxMessage  int64
 }
 

@@ -31,6 +31,7 @@ func (s *Stream) options(refs *streamRefs) spec.Options {
 		spec.Schema("schema", &s.Schema, "Type of the events. Without one, names in expressions are unchecked.").Effect(spec.Live).Eg("object({ user_id = string, ts = timestamp_ms })").Also("type", "fields", "columns"),
 		spec.Enum("on_destroy", &s.OnDestroy, "Whether the topic goes when the block does.", "keep", "delete").Default("keep").Effect(spec.Live),
 		spec.Enum("compression", &s.Compression, "How batches written here are compressed.", "zstd", "lz4", "snappy", "gzip", "none").Default("zstd"),
+		spec.Bool("origin", &s.Origin, "Add to each record that is written here the header ks-origin, which says where it came from: topic id, partition and offset of its source, and the route.").Default(true),
 		spec.Bytes("max_message_bytes", &s.MaxMessage, "Largest message of the topic; the cluster's own default (usually 1 MiB) unless said.").Between(1024, 1<<30).Effect(spec.Live).Eg(`"4MiB"`).Also("max_bytes"),
 	}
 }

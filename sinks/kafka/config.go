@@ -30,7 +30,8 @@ type Config struct {
 	Linger      time.Duration // how long a partition waits for more records
 	BatchBytes  int32         // largest record batch: the topic's max.message.bytes; 0: Kafka's default
 	BufferBytes int64         // records that are on their way at most, bookkeeping included; 32 MiB unless said
-	// Origin adds the header ks-origin: where each record came from.
+	// Origin adds the header ks-origin: where each record came from. One that a
+	// record brought along is never kept.
 	Origin bool
 }
 

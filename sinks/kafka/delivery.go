@@ -73,7 +73,7 @@ func (d *delivery) fill(b *record.Batch) {
 		}
 		first := len(d.headers)
 		for _, h := range r.Headers {
-			if h.Key != OriginHeader || !d.sink.cfg.Origin {
+			if h.Key != OriginHeader { // of an earlier hop: it names another topic
 				d.headers = append(d.headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
 			}
 		}

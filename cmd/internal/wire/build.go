@@ -28,9 +28,10 @@ type job struct {
 	revision int64
 	limit    int64
 	oneShot  bool
-	store    bool      // positions are kept
-	as       addr.Addr // whose positions; zero: the route's own
-	taps     *taps     // nil: nobody can watch
+	store    bool        // positions are kept
+	as       addr.Addr   // whose positions; zero: the route's own
+	taps     *taps       // nil: nobody can watch
+	stays    func() bool // whether the worker that ends is followed by another at once; nil: never
 }
 
 // build makes the worker of a route; it does no I/O but starting the embedded broker.
@@ -109,6 +110,13 @@ func (p *plant) source(ctx context.Context, j job) (sources.Source, string, erro
 		StopOnDataLoss: r.OnDataLoss == "stop", ReadCommitted: true,
 		BatchBytes: r.Batch.Bytes, BatchRecords: r.Batch.Records, Linger: r.Batch.Linger,
 	}
+	if j.store { // else the run is by itself, and so is its group
+		at := r.Addr
+		if !j.as.IsZero() {
+			at = j.as
+		}
+		c.Instance, c.Stay = instance(p.stateDir, at), j.stays
+	}
 	src, err := c.New(deps)
 	return src, "kafka", err
 }
@@ -151,9 +159,9 @@ func (p *plant) deadLetters(ctx context.Context, j job) (pipeline.DeadLetters, e
 		if err != nil {
 			return nil, err
 		}
-		return deadletter.NewStream(func() (sinks.Sink, error) {
-			return p.topicSink(writer(opts, stream, j.topics(stream.Addr), r), deps)
-		}), nil
+		to := writer(opts, stream, j.topics(stream.Addr), r)
+		to.Origin = false // the envelope says more
+		return deadletter.NewStream(func() (sinks.Sink, error) { return p.topicSink(to, deps) }), nil
 	}
 	cluster := j.cfg.ClusterOf(from.Addr)
 	opts, err := p.clientOptions(ctx, cluster)
@@ -189,7 +197,7 @@ const maxDeadLetterFile = 4 << 30
 func writer(o client.Options, s *configs.Stream, topic string, r *configs.Route) sinkkafka.Config {
 	return sinkkafka.Config{
 		Client: o, Topic: topic, Compression: s.Compression,
-		BatchBytes: int32(min(s.MaxMessage, 1<<30)), BufferBytes: r.Limits.MaxInFlightBytes,
+		BatchBytes: int32(min(s.MaxMessage, 1<<30)), BufferBytes: r.Limits.MaxInFlightBytes, Origin: s.Origin,
 	}
 }
 

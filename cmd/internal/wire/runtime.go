@@ -213,6 +213,9 @@ func (r *runtime) applyRoute(ctx context.Context, goal *configs.Config, c reconc
 	if c.Action == reconcile.Update && route.Enabled && r.swap(u, route, c) {
 		return nil
 	}
+	if c.Action == reconcile.Drain && route.Enabled {
+		u.stay()
+	}
 	if err := u.stop(ctx); err != nil {
 		r.log.Warn("the route's worker did not drain; what was in flight is read again", "error", err)
 	}
@@ -224,7 +227,7 @@ func (r *runtime) applyRoute(ctx context.Context, goal *configs.Config, c reconc
 	if c.Kept.Group != "" {
 		group = c.Kept.Group
 	}
-	w, flush, err := r.build(ctx, job{cfg: goal, route: route, group: group, topics: r.topicNames(goal), revision: r.serial(), store: true, taps: u.tap})
+	w, flush, err := r.build(ctx, job{cfg: goal, route: route, group: group, topics: r.topicNames(goal), revision: r.serial(), store: true, taps: u.tap, stays: u.staying})
 	if err != nil {
 		u.fail(c.After, err)
 		return err

@@ -34,6 +34,7 @@ type unit struct {
 	last     pipeline.Stats // of the worker that ended
 	restarts int
 	draining bool
+	stays    bool // another worker follows the one that stops
 }
 
 // errTakenDown ends a worker that is not given the time to drain.
@@ -49,7 +50,7 @@ func (u *unit) start(ctx context.Context, w *pipeline.Worker, r *configs.Resourc
 	gone := make(chan struct{})
 	u.gone = gone
 	u.worker, u.cancel, u.resource, u.group, u.kept = w, cancel, r, group, kept
-	u.since, u.health, u.err, u.draining = time.Now(), reconcile.Starting, nil, false
+	u.since, u.health, u.err, u.draining, u.stays = time.Now(), reconcile.Starting, nil, false, false
 	u.mu.Unlock()
 	u.log.Info("route starts", "from", route.From.Addr.String(), "to", route.To.Addr.String())
 	go func() {
@@ -115,6 +116,20 @@ func (u *unit) stop(ctx context.Context) error {
 		return fmt.Errorf("drain %s: %w", u.addr, err)
 	}
 	return nil
+}
+
+// stay says that the worker is stopped for another to start in its place.
+func (u *unit) stay() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.stays = true
+}
+
+// staying is asked by a source that closes: others need not have its partitions.
+func (u *unit) staying() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.stays
 }
 
 // running gives the worker, or nil.

@@ -23,7 +23,9 @@ stream "playback" {
   })
 }
 
-stream "sessions" {}
+stream "sessions" {
+  origin = false
+}
 
 sink "elasticsearch" "search" {
   urls = ["http://127.0.0.1:9200"]

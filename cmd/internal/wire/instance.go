@@ -1,0 +1,24 @@
+package wire
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"os"
+	"path/filepath"
+
+	"keystone/configs/addr"
+)
+
+// instance names a route's member of its consumer group: the same whenever a
+// process with this state directory starts, another for every other
+// installation. The lock on the state directory sees to it that there is one
+// process; where that does not reach, as for a copy on a host of the same
+// name, the group refuses the earlier one, which says so.
+func instance(stateDir string, route addr.Addr) string {
+	host, _ := os.Hostname() // without one the directory must do
+	if dir, err := filepath.Abs(stateDir); err == nil {
+		stateDir = dir
+	}
+	sum := sha256.Sum256([]byte(host + "\x00" + stateDir + "\x00" + route.String()))
+	return "keystone-" + hex.EncodeToString(sum[:12])
+}
