@@ -75,7 +75,7 @@ func Codes() []diag.Code {
 		{Code: codeEvaluate, Summary: "Cannot evaluate", Doc: "A value could not be computed; the message is HCL's own or the function's."},
 		{Code: codeForEach, Summary: "Wrong for_each", Doc: "for_each takes a map, a set or a list of distinct strings, known when the configuration is loaded."},
 		{Code: codeSensitive, Summary: "Sensitive value in a plain option", Doc: "What is not declared secret is stored and shown, so it cannot come from a sensitive variable."},
-		{Code: codeLiteral, Summary: "Secret written in the file", Doc: "A literal in a secret option ends up in Git and in the goal state. Use env(), file() or a sensitive variable."},
+		{Code: codeLiteral, Summary: "Secret written in the file", Doc: "A literal in a secret option ends up in Git. It is not stored with the goal, so a saved plan and `serve -watch=false` are without it. Use env(), file() or a sensitive variable."},
 		{Code: codeSecretForm, Summary: "Computed secret", Doc: "A secret is env(), file(), a sensitive variable or a template of them, so that only the worker ever reads it."},
 		{Code: codeTextForm, Summary: "Not the text of an expression", Doc: "Expressions over events are written out in quotes, in place or in a local."},
 		{Code: codeSet, Summary: "Unknown environment variable", Doc: "KEYSTONE_SET_TYPE_NAME_OPTION sets an option of a declared block; nested options go on with _, as in KEYSTONE_SET_ROUTE_PLAYS_DELIVERY_GUARANTEE."},

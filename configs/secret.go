@@ -27,7 +27,7 @@ func (l *loader) secret(expr hclsyntax.Expression, in *instance) spec.Value {
 		return nil
 	}
 	if r.literal {
-		l.diags.Warnf(toRange(expr.Range()), codeLiteral, "Secret written in the file", "The value stands in the file and will be stored with the goal state. Use env(\"NAME\"), file(\"PATH\") or a sensitive variable.")
+		l.diags.Warnf(toRange(expr.Range()), codeLiteral, "Secret written in the file", "The value stands in the file for whoever reads that, and is not stored: without the files nothing can start with it, and a saved plan cannot be applied. Use env(\"NAME\"), file(\"PATH\") or a sensitive variable.")
 	}
 	return spec.Secret{Parts: r.parts, Range: toRange(expr.Range())}
 }
@@ -250,6 +250,8 @@ func (s *Secrets) part(p spec.SecretPart) (string, error) {
 		return strings.TrimSuffix(strings.TrimSuffix(string(src), "\n"), "\r"), nil
 	case p.Var != "":
 		return s.variable(p.Var)
+	case p.Omitted != "":
+		return "", fmt.Errorf("the secret is written out at %s, and what is written out is not stored: use env(\"NAME\"), file(\"PATH\") or a sensitive variable there, or let `keystone serve` read the files", p.Omitted)
 	}
 	return p.Literal, nil
 }

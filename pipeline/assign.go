@@ -68,7 +68,7 @@ func (s listener) Revoked(ctx context.Context, parts []int32) {
 			break // everything written is committed
 		}
 		if err := w.commit(ctx, l); err != nil && !errors.Is(err, sources.ErrNotAssigned) {
-			w.log.Warn("commit at revocation failed: records will be repeated", "route", w.spec.Route.Addr.String(), "partition", l.part, "error", err)
+			w.log.Warn("commit at revocation failed: records will be repeated", "partition", l.part, "error", err)
 		}
 	}
 	w.mu.Lock()
@@ -133,7 +133,7 @@ func (s listener) Lost(parts []int32) {
 func (s listener) DataLoss(part int32, from, to int64) {
 	w := s.w
 	err := fmt.Errorf("records %d to %d of %s, partition %d, were removed before they were read", from, to-1, w.spec.Route.From.Addr, part)
-	w.log.Error("data loss", "route", w.spec.Route.Addr.String(), "error", err)
+	w.log.Error("data loss", "error", err)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.lostBefore += max(to-from, 0)

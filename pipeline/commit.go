@@ -61,7 +61,7 @@ func (w *Worker) commitLoop(ctx context.Context) {
 
 // commitFailed notes the error; true: it ends the route.
 func (w *Worker) commitFailed(err error) bool {
-	w.log.Warn("commit failed", "route", w.spec.Route.Addr.String(), "error", err)
+	w.log.Warn("commit failed", "error", err)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.note(err)

@@ -292,6 +292,29 @@ func WithoutLiterals(rs []configs.Resource) []configs.Resource {
 	return out
 }
 
+// Omitted lists, as "OPTION of ADDRESS, written at PLACE", the secrets that WithoutLiterals left out.
+func Omitted(rs []configs.Resource) []string {
+	var out []string
+	var look func(a addr.Addr, b spec.Body, prefix string)
+	look = func(a addr.Addr, b spec.Body, prefix string) {
+		for _, name := range slices.Sorted(maps.Keys(b.Attrs)) {
+			s, _ := b.Attrs[name].Value.(spec.Secret)
+			for _, p := range s.Parts {
+				if p.Omitted != "" {
+					out = append(out, fmt.Sprintf("%s%s of %s, written at %s", prefix, name, a, p.Omitted))
+				}
+			}
+		}
+		for _, name := range slices.Sorted(maps.Keys(b.Blocks)) {
+			look(a, b.Blocks[name], prefix+name+".")
+		}
+	}
+	for _, r := range rs {
+		look(r.Addr, r.Body, "")
+	}
+	return out
+}
+
 func withoutLiterals(b spec.Body, opts map[string]configs.Option, prefix string) spec.Body {
 	out := b
 	cloned := false
@@ -303,7 +326,7 @@ func withoutLiterals(b spec.Body, opts map[string]configs.Option, prefix string)
 		if !cloned {
 			out.Attrs, cloned = maps.Clone(b.Attrs), true
 		}
-		a.Value = spec.Secret{Range: a.Range, Parts: []spec.SecretPart{{Var: "written in " + a.Range.String() + " and not stored"}}}
+		a.Value = spec.Secret{Range: a.Range, Parts: []spec.SecretPart{{Omitted: a.Range.String()}}}
 		out.Attrs[name] = a
 	}
 	if len(b.Blocks) > 0 {
@@ -319,7 +342,7 @@ func withoutLiterals(b spec.Body, opts map[string]configs.Option, prefix string)
 // reference ("ApiKey ") is no secret.
 func refers(s spec.Secret) bool {
 	for _, p := range s.Parts {
-		if p.Env != "" || p.File != "" || p.Var != "" {
+		if p.Env != "" || p.File != "" || p.Var != "" || p.Omitted != "" {
 			return true
 		}
 	}

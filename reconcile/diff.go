@@ -265,7 +265,7 @@ func (d *differ) reaches(route, dep addr.Addr, o OptionChange) Action {
 func (d *differ) condition(c *Change, st State) {
 	if st.Interrupted != nil {
 		c.Action = atLeast(c.Action, Repair)
-		c.Reasons = append(c.Reasons, "an earlier change of it did not finish")
+		c.Reasons = append(c.Reasons, "an earlier change did not finish")
 	}
 	if disabled(c.After) {
 		if working(st.Health) && c.Addr.Type == typeRoute {

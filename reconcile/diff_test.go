@@ -108,7 +108,7 @@ func TestDiff(t *testing.T) {
 			o.with("cluster.main", func(s *State) { s.Health = Failed })
 		}, `update route.tv; live filter: "a" -> "b"`},
 		{"a crash in a change", nil, func(o *Observed) { o.with("stream.tv", func(s *State) { s.Interrupted = s.Resource }) },
-			"repair stream.tv; an earlier change of it did not finish"},
+			"repair stream.tv; an earlier change did not finish"},
 		{"a worker without a goal", nil, func(o *Observed) { o.States[must("route.ghost")] = State{Health: Running} },
 			"delete route.ghost; it runs without being in the goal"},
 		{"nothing of it is there any more", nil, func(o *Observed) { o.States[must("route.ghost")] = State{Health: Stopped} }, ""},
@@ -165,7 +165,7 @@ func TestBlockedAndWarned(t *testing.T) {
 		t.Errorf("more partitions: %+v", c)
 	}
 	w := strings.Join(p.Warnings, "\n")
-	for _, want := range []string{"stream.tv grows from 4 to 9 partitions: keys move", "route.in has positions already: the new start does not count"} {
+	for _, want := range []string{"stream.tv grows from 4 to 9 partitions: keys move", "route.in has positions already, so its new start does not count"} {
 		if !strings.Contains(w, want) {
 			t.Errorf("no warning %q in %q", want, w)
 		}

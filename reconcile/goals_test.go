@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"keystone/configs"
 	"keystone/configs/addr"
@@ -210,72 +209,5 @@ func TestGoalsHoldNoSecrets(t *testing.T) {
 	}
 	if s, _ := cfg.Resources[0].Body.Attrs["password"].Value.(spec.Secret); s.Parts[0].Literal != "hunter2" {
 		t.Error("what runs lost its secret")
-	}
-}
-
-func TestSavedPlans(t *testing.T) {
-	b := plays()
-	o := AsApplied(b.config(), time.Unix(1, 0))
-	b.set(must("stream.tv"), "partitions", "1")
-	b.set(must("route.in"), "filter", `"b"`)
-	delete(b.res, must("sink.search"))
-	b.set(must("route.archive"), "to", "stream.plays")
-	g := goalOf(b)
-	g.Serial = 7
-	goal, err := encodeBlocks(g.Config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	saved := SavedPlan{Goal: goal, Sources: []SourceFile{{Name: "a.ks.hcl", SHA256: "x", Bytes: 1}}, Plan: Diff(g, o, time.Unix(2, 0).UTC())}
-	text, err := saved.Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := DecodePlan(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg, err := decodeBlocks(got.Goal)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := got.Attach(cfg)
-	if describe(p) != describe(saved.Plan) || !p.Made.Equal(saved.Plan.Made) || len(p.Changes) < 4 {
-		t.Errorf("read:\n%s\nwritten:\n%s", describe(p), describe(saved.Plan))
-	}
-	for i, c := range p.Changes {
-		if (c.After == nil) != (saved.Plan.Changes[i].After == nil) {
-			t.Errorf("%s: After = %v", c.Addr, c.After)
-		}
-	}
-	q := got.Proposal(cfg, "ada", "why")
-	if q.Serial != 7 || !slices.Equal(q.Allow, []addr.Addr{must("stream.tv"), must("route.archive")}) {
-		t.Errorf("proposal: serial %d, allows %v", q.Serial, q.Allow)
-	}
-
-	current := Revision{Serial: 7, Env: "default", Namespace: "default"}
-	if err := got.Check(current); err != nil {
-		t.Error(err)
-	}
-	var stale *StaleError
-	var other *OtherGoalError
-	if err := got.Check(Revision{Serial: 8, Env: "default", Namespace: "default"}); !errors.As(err, &stale) {
-		t.Errorf("another revision: %v", err)
-	}
-	if err := got.Check(Revision{Serial: 7, Env: "prod", Namespace: "default"}); !errors.As(err, &other) {
-		t.Errorf("another environment: %v", err)
-	}
-	if err := got.Check(Revision{Serial: 7, Env: "default", Namespace: "ads"}); !errors.As(err, &other) {
-		t.Errorf("another namespace: %v", err)
-	}
-
-	for name, bad := range map[string][]byte{
-		"nothing": nil, "text": []byte("route {}"), "other JSON": []byte(`{"a":1}`), "cut off": text[:len(text)/2],
-		"edited":  bytes.Replace(text, []byte("stream.tv"), []byte("stream.xx"), 1),
-		"a later": bytes.Replace(text, []byte(`"format":1`), []byte(`"format":2`), 1),
-	} {
-		if _, err := DecodePlan(bad); err == nil {
-			t.Errorf("%s was read as a plan", name)
-		}
 	}
 }

@@ -3,7 +3,6 @@ package reconcile
 import (
 	"fmt"
 	"slices"
-	"time"
 
 	"keystone/configs"
 	"keystone/configs/addr"
@@ -30,7 +29,7 @@ func (d *differ) streamImpact(c *Change, st State) {
 		held = "topic " + st.Topic.Name
 	}
 	if st.Topic.Records > 0 {
-		held += fmt.Sprintf(" with about %d records", st.Topic.Records)
+		held += fmt.Sprintf(" with about %d %s", st.Topic.Records, plural(st.Topic.Records, "record", "records"))
 	}
 	switch c.Action {
 	case Delete:
@@ -56,7 +55,7 @@ func (d *differ) routeImpact(c *Change, st State) {
 	case Delete, Forget:
 		i.Waiting = max(st.Lag, -1)
 		i.KeepsState = append(i.KeepsState, positionsOf(st, before(c))+": a route of this name goes on from there while they are kept")
-		i.RepeatNote = "what is in flight is finished, or not committed"
+		i.RepeatNote = "what is in flight is finished first"
 		return
 	}
 	if r == nil {
@@ -69,7 +68,7 @@ func (d *differ) routeImpact(c *Change, st State) {
 	start := startOf(r)
 	switch {
 	case changes(c, "from"):
-		i.ContinuesFrom = fmt.Sprintf("%s of %s, unless %s has a position there", start, r.From.Addr, positionsName(group, r.From.Addr))
+		i.ContinuesFrom = fmt.Sprintf("%s of %s, unless %s", start, r.From.Addr, positionsThere(group, r.From.Addr))
 		i.Waiting = -1
 		i.KeepsState = append(i.KeepsState, positionsOf(st, before(c)))
 	case c.Action == Replace:
@@ -89,7 +88,7 @@ func (d *differ) routeImpact(c *Change, st State) {
 			i.Waiting = 0
 		}
 	case c.Action == Create && !st.Reading.Known:
-		i.ContinuesFrom = fmt.Sprintf("%s of %s, unless %s has a position there", start, r.From.Addr, positionsName(group, r.From.Addr))
+		i.ContinuesFrom = fmt.Sprintf("%s of %s, unless %s", start, r.From.Addr, positionsThere(group, r.From.Addr))
 	default:
 		i.ContinuesFrom = positionsName(group, r.From.Addr)
 		i.Waiting = max(st.Lag, -1)
@@ -98,7 +97,7 @@ func (d *differ) routeImpact(c *Change, st State) {
 		}
 	}
 	if c.Before != nil && c.Action != Replace && changes(c, "start") && !changes(c, "from") {
-		d.plan.Warnings = append(d.plan.Warnings, fmt.Sprintf("%s has positions already: the new start does not count, and nothing is read again because of it", c.Addr))
+		d.plan.Warnings = append(d.plan.Warnings, fmt.Sprintf("%s has positions already, so its new start does not count", c.Addr))
 	}
 	d.interruption(c, st, r)
 }
@@ -113,10 +112,10 @@ func (d *differ) interruption(c *Change, st State, r *configs.Route) {
 		switch {
 		case r.Delivery.Guarantee == configs.AtMostOnce:
 			i.RepeatNote = "nothing is repeated (at_most_once)"
-			i.Pause = time.Second
+			i.Pause = r.Delivery.DrainTimeout
 		case r.Delivery.Guarantee == configs.ExactlyOnce:
 			i.RepeatNote = "nothing is repeated: the open transaction is finished first"
-			i.Pause = time.Second
+			i.Pause = r.Delivery.DrainTimeout
 		case r.Delivery.Redeploy == "prefer_no_duplicates" || r.From.Addr.Type == typeSource:
 			i.Pause = r.Delivery.DrainTimeout
 			i.RepeatNote = fmt.Sprintf("what is in flight is finished first; what takes longer than %v may be repeated", r.Delivery.DrainTimeout)
@@ -176,6 +175,21 @@ func positionsName(group string, from addr.Addr) string {
 		return "the committed offsets of group " + group
 	}
 	return "the stored positions"
+}
+
+// positionsThere is the condition under which a route does not begin at its start.
+func positionsThere(group string, from addr.Addr) string {
+	if group != "" && from.Type != typeSource {
+		return "group " + group + " has committed offsets there"
+	}
+	return "a position in it is stored"
+}
+
+func plural(n int64, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
 }
 
 func known(st State, n int64) int64 {

@@ -103,6 +103,7 @@ type Loop struct {
 	settled  chan struct{}       // closed and made anew at each turn, and when settled or goal changes
 	subs     map[int]func(Event)
 	nextSub  int
+	again    map[addr.Addr]bool // asked for by Retry, until the next turn
 }
 
 // NewLoop makes a loop; it does nothing until Run.
@@ -126,7 +127,7 @@ func NewLoop(s LoopSpec) *Loop {
 		s.ObserveTimeout = 15 * time.Second
 	}
 	s.Backoff = s.Backoff.withDefaults()
-	return &Loop{spec: s, wake: make(chan struct{}, 1), settled: make(chan struct{}), subs: map[int]func(Event){}, outcomes: map[addr.Addr]Event{}}
+	return &Loop{spec: s, wake: make(chan struct{}, 1), settled: make(chan struct{}), subs: map[int]func(Event){}, outcomes: map[addr.Addr]Event{}, again: map[addr.Addr]bool{}}
 }
 
 // SetGoal replaces the goal; the loop owns its Config from now on and may
@@ -149,6 +150,15 @@ func (l *Loop) Trigger() {
 	case l.wake <- struct{}{}:
 	default: // one is asked for already
 	}
+}
+
+// Retry has an address that failed tried again at the next turn, however long
+// its back-off still lasts.
+func (l *Loop) Retry(a addr.Addr) {
+	l.mu.Lock()
+	l.again[a] = true
+	l.mu.Unlock()
+	l.Trigger()
 }
 
 // Status gives what is known. The maps and slices are the caller's; what

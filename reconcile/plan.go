@@ -79,8 +79,8 @@ type Impact struct {
 	ContinuesFrom string        // "committed offsets of group …", "earliest", "" if nothing reads
 	Waiting       int64         // records between there and the end; -1 unknown
 	MayRepeat     int64         // bound on records delivered twice; -1: bounded by bytes in flight only
-	RepeatNote    string        // in words
-	Pause         time.Duration // expected; 0 none
+	RepeatNote    string        // in words: a statement of its own
+	Pause         time.Duration // at most; 0 none
 	KeepsState    []string
 	LosesState    []string
 }
@@ -95,6 +95,18 @@ type Plan struct {
 	Offline   bool // made without a running server, against the stored revision
 	Changes   []Change
 	Warnings  []string
+}
+
+// Destructive gives the addresses whose changes lose data or kept state:
+// applying the plan is the consent to these.
+func (p Plan) Destructive() []addr.Addr {
+	var out []addr.Addr
+	for _, c := range p.Changes {
+		if c.Destructive {
+			out = append(out, c.Addr)
+		}
+	}
+	return out
 }
 
 // Health is how an address does.

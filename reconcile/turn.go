@@ -173,6 +173,12 @@ func (l *run) turn(o observation) {
 	l.failures, l.retry = 0, time.Time{}
 	l.Loop.mu.Lock()
 	goal, allow := l.Loop.goal, l.Loop.allow
+	for a := range l.Loop.again {
+		if t := l.troubles[a]; t != nil {
+			t.until = now
+		}
+	}
+	clear(l.Loop.again)
 	l.Loop.mu.Unlock()
 	seen := Merge(o.seen, l.rows)
 	if seen.At.IsZero() {

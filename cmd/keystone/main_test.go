@@ -42,7 +42,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "serve": serveCmd, "says": saysCmd, "until": untilCmd, "stop": stopCmd,
+			"exits": exits, "serve": serveCmd, "says": saysCmd, "until": untilCmd, "end": endCmd,
 		},
 	})
 }
@@ -113,7 +113,8 @@ func untilCmd(ts *testscript.TestScript, _ bool, args []string) {
 		err = nil // it was ending already, and no longer caught the signal
 	}
 	if err != nil || !seen {
-		ts.Fatalf("%q seen: %t, ended with %v:\n%s", args[0], seen, err, s.text())
+		text := s.text()
+		ts.Fatalf("%q seen: %t, ended with %v:\n…%s", args[0], seen, err, text[max(0, len(text)-8<<10):])
 	}
 }
 
@@ -161,7 +162,7 @@ func (s *server) read(r io.Reader) {
 }
 
 // patience bounds the wait for what never comes.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // wait returns when the log has the text: false if it ended without.
 func (s *server) wait(text string) bool {
@@ -202,7 +203,7 @@ func saysCmd(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-func stopCmd(ts *testscript.TestScript, neg bool, args []string) {
+func endCmd(ts *testscript.TestScript, neg bool, args []string) {
 	s := find(ts, args[0])
 	signal := syscall.SIGTERM
 	if len(args) > 1 && args[1] == "KILL" {

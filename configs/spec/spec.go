@@ -80,6 +80,7 @@ type SecretPart struct {
 	Env     string `json:"env,omitempty"`     // environment variable
 	File    string `json:"file,omitempty"`    // path, absolute or relative to the configuration
 	Var     string `json:"var,omitempty"`     // sensitive input variable
+	Omitted string `json:"omitted,omitempty"` // where it is written in the files, of a literal that was not stored
 }
 
 // IsZero tells a secret that is not set.

@@ -287,6 +287,6 @@ func (s *Source) lookAgain(ctx context.Context, cause error) {
 	case err != nil:
 		s.report(s.explain("look for topic "+s.cfg.Topic, errors.Join(cause, err)))
 	case t.ID != s.topicID:
-		s.fail(sources.Fatal{Err: fmt.Errorf("topic %s on %s was deleted and created again: its id was %s and is now %s. Its offsets mean other records. Restart the route with -accept-new-topic to read the new topic from its beginning", s.cfg.Topic, s.cfg.Client, s.topicID, t.ID)})
+		s.fail(sources.Fatal{Err: fmt.Errorf("topic %s on %s was deleted and created again: its id was %s and is now %s. Its offsets mean other records. `keystone restart -accept-new-topic` of the route reads the new topic from its beginning", s.cfg.Topic, s.cfg.Client, s.topicID, t.ID)})
 	}
 }

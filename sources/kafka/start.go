@@ -148,7 +148,7 @@ func (s *Source) checkIdentity(committed map[int32]kadm.OffsetResponse) error {
 
 // recreated is the error of a topic that is not the one that was read.
 func (s *Source) recreated(was string) error {
-	return sources.Fatal{Err: fmt.Errorf("topic %s on %s was deleted and created again: the group %s read topic id %s, and the topic's id is now %s. Its offsets mean other records. Restart the route with -accept-new-topic to read the new topic from its beginning", s.cfg.Topic, s.cfg.Client, s.cfg.Group, was, s.topicID)}
+	return sources.Fatal{Err: fmt.Errorf("topic %s on %s was deleted and created again: the group %s read topic id %s, and the topic's id is now %s. Its offsets mean other records. `keystone restart -accept-new-topic` of the route reads the new topic from its beginning", s.cfg.Topic, s.cfg.Client, s.cfg.Group, was, s.topicID)}
 }
 
 // startOffsets gives where every partition begins: at the stored positions if

@@ -37,6 +37,8 @@ type memory struct {
 	plan    api.PlanOptions
 	applied api.ApplyOptions
 	tapped  chan struct{} // closed when a tap ended
+
+	restarted api.RestartOptions
 }
 
 func (m *memory) Status(context.Context) (api.World, error) {
@@ -69,6 +71,14 @@ func (m *memory) Apply(_ context.Context, goal *configs.Config, o api.ApplyOptio
 	progress(api.ApplyEvent{Addr: "route.a", Action: "create", Phase: api.PhaseDone, Elapsed: time.Second})
 	m.serial++
 	return api.ApplyResult{Serial: m.serial, Done: 1, Counts: api.Counts{Add: 1}}, nil
+}
+
+func (m *memory) Restart(_ context.Context, a addr.Addr, o api.RestartOptions) error {
+	if a.Name != "tv" {
+		return &api.NotFoundError{Addr: a.String(), Known: []string{"route.tv"}}
+	}
+	m.restarted = o
+	return nil
 }
 
 func (m *memory) Tap(ctx context.Context, a addr.Addr, _ api.TapOptions, emit func(api.TapEvent) error) error {
@@ -155,6 +165,18 @@ func TestClient(t *testing.T) {
 	_, err = c.Apply(ctx, &configs.Config{Env: "prod"}, ao, func(api.ApplyEvent) {})
 	if stale, ok := errors.AsType[*api.StaleError](err); !ok || stale.Planned != 7 || stale.Stored != 8 {
 		t.Errorf("an old plan: %v", err)
+	}
+}
+
+func TestRestart(t *testing.T) {
+	m := &memory{}
+	c := serveUnix(t, m)
+	if err := c.Restart(t.Context(), addr.New("route", "tv"), api.RestartOptions{AcceptNewTopic: true}); err != nil || !m.restarted.AcceptNewTopic {
+		t.Errorf("restart: %v, the server was asked %+v", err, m.restarted)
+	}
+	err := c.Restart(t.Context(), addr.New("route", "tw"), api.RestartOptions{})
+	if e, ok := errors.AsType[*api.NotFoundError](err); !ok || !strings.Contains(e.Error(), `Did you mean "route.tv"?`) {
+		t.Errorf("restart of nothing: %v", err)
 	}
 }
 

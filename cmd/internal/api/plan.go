@@ -40,6 +40,7 @@ type Change struct {
 	Reasons     []string       `json:"reasons,omitempty"`
 	Impact      *Impact        `json:"impact,omitempty"`
 	Destructive bool           `json:"destructive,omitempty"`
+	Blocked     string         `json:"blocked,omitempty"` // why apply refuses it, and what to do
 }
 
 // OptionChange is one option that differs.
@@ -115,7 +116,7 @@ func NewPlan(p reconcile.Plan) Plan {
 }
 
 func newChange(c reconcile.Change) Change {
-	s := Change{Addr: c.Addr.String(), Action: string(c.Action), MovedFrom: c.MovedFrom.String(), Reasons: c.Reasons, Destructive: c.Destructive}
+	s := Change{Addr: c.Addr.String(), Action: string(c.Action), MovedFrom: c.MovedFrom.String(), Reasons: c.Reasons, Destructive: c.Destructive, Blocked: c.Blocked}
 	r := c.After
 	if r == nil {
 		r = c.Before

@@ -13,6 +13,7 @@ import (
 	"keystone/cmd/internal/api"
 	"keystone/cmd/internal/view"
 	"keystone/configs"
+	"keystone/reconcile"
 )
 
 type applyOptions struct {
@@ -104,6 +105,9 @@ func (a *App) applySaved(ctx context.Context, o applyOptions, file string) error
 	goal, err := a.deps.Goals.Decode(saved.Goal)
 	if err != nil {
 		return usagef("%s: %v", file, err)
+	}
+	if missing := reconcile.Omitted(goal.Resources); len(missing) > 0 {
+		return usagef("%s has no secrets, and the configuration writes some out: %s. Use env(\"NAME\"), file(\"PATH\") or a sensitive variable there and plan again, or apply the directory", file, strings.Join(missing, "; "))
 	}
 	control, closeIt, err := a.control(ctx, o.target, saved.Place.place())
 	if err != nil {

@@ -107,7 +107,7 @@ func (a *App) newRoot() *command {
 	root.SetUsageFunc(usage)
 	root.SetHelpFunc(help)
 	root.AddCommand(a.initCommand(), a.fmtCommand(), a.validateCommand(), a.planCommand(), a.applyCommand(), a.serveCommand(),
-		a.runCommand(), a.evalCommand(), a.tapCommand(), a.statusCommand(), a.graphCommand(), a.docsCommand(), a.versionCommand(), a.completionCommand())
+		a.runCommand(), a.evalCommand(), a.tapCommand(), a.statusCommand(), a.restartCommand(), a.graphCommand(), a.docsCommand(), a.versionCommand(), a.completionCommand())
 	return root
 }
 

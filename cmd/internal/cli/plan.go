@@ -7,6 +7,7 @@ import (
 	"keystone/cmd/internal/api"
 	"keystone/cmd/internal/view"
 	"keystone/configs/addr"
+	"keystone/reconcile"
 )
 
 type planOptions struct {
@@ -57,7 +58,13 @@ func (a *App) plan(ctx context.Context, o planOptions, dir string) error {
 	}
 	defer p.close()
 	if o.out != "" {
-		if err := savePlan(o.out, savedPlan{Plan: p.plan, Goal: p.goal, Options: p.options, Place: p.place.saved()}); err != nil {
+		stored := *p.cfg
+		stored.Resources = reconcile.WithoutLiterals(p.cfg.Resources)
+		goal, err := a.deps.Goals.Encode(&stored)
+		if err != nil {
+			return fmt.Errorf("write the goal: %w", err)
+		}
+		if err := savePlan(o.out, savedPlan{Plan: p.plan, Goal: goal, Options: p.options, Place: p.place.saved()}); err != nil {
 			return err
 		}
 	}
@@ -79,7 +86,6 @@ func (a *App) plan(ctx context.Context, o planOptions, dir string) error {
 type madePlan struct {
 	loaded
 	plan    api.Plan
-	goal    []byte
 	options api.PlanOptions
 	place   place
 	control api.Control
@@ -99,11 +105,7 @@ func (a *App) makePlan(ctx context.Context, o planOptions, dir string) (*madePla
 	if err != nil {
 		return nil, err
 	}
-	goal, err := a.deps.Goals.Encode(l.cfg)
-	if err != nil {
-		return nil, fmt.Errorf("write the goal: %w", err)
-	}
-	p := &madePlan{loaded: l, goal: goal, options: po, place: placeOf(dir, l.cfg)}
+	p := &madePlan{loaded: l, options: po, place: placeOf(dir, l.cfg)}
 	if p.control, p.close, err = a.control(ctx, o.target, p.place); err != nil {
 		return nil, err
 	}

@@ -1,9 +1,9 @@
 package cli
 
 import (
-	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,14 +15,27 @@ import (
 	"keystone/cmd/internal/api"
 )
 
-// savedPlan is the file of plan -out: the plan as it was shown, the goal
+// planFile is what is on disk: the plan, with what tells it from any other file.
+type planFile struct {
+	Kind     string          `json:"kind"`
+	Format   int             `json:"format"`
+	Keystone string          `json:"keystone"` // version that wrote it
+	SHA256   string          `json:"sha256"`   // of Body
+	Body     json.RawMessage `json:"body"`
+}
+
+const (
+	planKind   = "keystone plan"
+	planFormat = 1
+)
+
+// savedPlan is the content of the file of plan -out: the plan as it was shown, the goal
 // that it leads to with its secrets as references, and where it belongs.
 type savedPlan struct {
-	Keystone string          `json:"keystone"` // version that wrote it
-	Place    savedPlace      `json:"place"`
-	Options  api.PlanOptions `json:"options"`
-	Plan     api.Plan        `json:"plan"`
-	Goal     json.RawMessage `json:"goal"`
+	Place   savedPlace      `json:"place"`
+	Options api.PlanOptions `json:"options"`
+	Plan    api.Plan        `json:"plan"`
+	Goal    json.RawMessage `json:"goal"`
 }
 
 // savedPlace is absolute: the plan may be applied from elsewhere.
@@ -41,8 +54,11 @@ func (s savedPlace) place() place { return place{dir: s.Dir, env: s.Env, stateDi
 // savePlan writes the file whole or not at all. Only its owner may read it:
 // a plan shows what a configuration holds.
 func savePlan(path string, p savedPlan) error {
-	p.Keystone = version
-	b, err := json.MarshalIndent(p, "", "  ")
+	body, err := json.Marshal(p)
+	if err != nil {
+		return fmt.Errorf("write the plan: %w", err)
+	}
+	b, err := json.Marshal(planFile{Kind: planKind, Format: planFormat, Keystone: version, SHA256: checksum(body), Body: body})
 	if err != nil {
 		return fmt.Errorf("write the plan: %w", err)
 	}
@@ -52,9 +68,15 @@ func savePlan(path string, p savedPlan) error {
 	return nil
 }
 
+func checksum(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
 const maxPlanFile = 256 << 20
 
-// readPlan reads what savePlan wrote.
+// readPlan reads what savePlan wrote. What is none, was damaged or edited, or
+// is of a later version is refused.
 func readPlan(path string) (savedPlan, error) {
 	var p savedPlan
 	f, err := os.Open(path)
@@ -66,23 +88,18 @@ func readPlan(path string) (savedPlan, error) {
 	if err != nil {
 		return p, fmt.Errorf("read the plan: %w", err)
 	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := errors.Join(d.Decode(&p), trailing(d)); err != nil || len(p.Goal) == 0 || p.Plan.FormatVersion == "" {
+	var file planFile
+	if err := json.Unmarshal(b, &file); err != nil || file.Kind != planKind {
 		if strings.HasSuffix(filepath.Base(path), ".ks.hcl") {
 			return p, usagef("%s is a configuration file; apply takes a saved plan or a directory", path)
 		}
 		return p, usagef("%s is not a plan that keystone plan -out saved", path)
 	}
-	if got, _, _ := strings.Cut(p.Plan.FormatVersion, "."); got != strings.Split(api.FormatVersion, ".")[0] {
-		return p, usagef("%s was saved by another version of keystone (%s); plan again", path, p.Keystone)
+	if file.Format != planFormat {
+		return p, usagef("%s was saved by another version of keystone (%s): apply it with that one, or plan again", path, file.Keystone)
+	}
+	if err := json.Unmarshal(file.Body, &p); err != nil || checksum(file.Body) != file.SHA256 {
+		return p, usagef("%s is damaged or was edited: plan again", path)
 	}
 	return p, nil
-}
-
-func trailing(d *json.Decoder) error {
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("text after the plan")
-	}
-	return nil
 }

@@ -69,7 +69,7 @@ func (a *App) run(ctx context.Context, o runOptions, name, dir string) error {
 	}
 	if path, ok := strings.CutPrefix(o.from, "file:"); ok {
 		if _, err := os.Stat(path); err != nil {
-			return fmt.Errorf("-from %s: %w", o.from, err)
+			return usagef("-from %s: %v", o.from, err)
 		}
 	}
 	l, err := a.load(o.scope, dir)
@@ -89,7 +89,7 @@ func (a *App) run(ctx context.Context, o runOptions, name, dir string) error {
 		Log: a.logger(o.debug), Progress: func(st reconcile.State) { progress.Show(st, time.Now()) }})
 	progress.End()
 	r := view.NewRunResult(route.String(), result.Counters, result.Duration)
-	r.Stopped = ctx.Err() != nil
+	r.Stopped, r.DeadLetters = ctx.Err() != nil, result.DeadLetters
 	if eventsOnStdout && errors.Is(err, syscall.EPIPE) {
 		r.Stopped, err = true, nil // `keystone run … | head` has seen enough
 	}

@@ -60,6 +60,10 @@ func diagnostic(b *strings.Builder, s Style, d api.Diagnostic) {
 // place prints where a problem is. The carets stand in a line of their own:
 // they survive a pipe, colours do not.
 func place(line func(string), s Style, d api.Diagnostic) {
+	if d.Range.Start.Line == 0 { // the file as a whole, or no file at all
+		line("  on " + printable(d.Range.File))
+		return
+	}
 	where := fmt.Sprintf("  on %s line %d", printable(d.Range.File), d.Range.Start.Line)
 	if d.Snippet == nil {
 		if d.Range.Start.Column > 1 {

@@ -73,8 +73,11 @@ func will(c api.Change) string {
 func Plan(w io.Writer, s Style, p api.Plan) error {
 	var b strings.Builder
 	if p.Offline {
-		b.WriteString(s.paint("Note:", bold, yellow) + " no server runs for this configuration; this compares with the stored revision " +
-			strconv.FormatInt(p.Serial, 10) + ", not with the running world.\n\n")
+		with := "with the stored revision " + strconv.FormatInt(p.Serial, 10) + ", not with the running world"
+		if p.Serial == 0 {
+			with = "with nothing, since nothing is stored yet"
+		}
+		b.WriteString(s.paint("Note:", bold, yellow) + " no server runs for this configuration; this compares " + with + ".\n\n")
 	}
 	if len(p.Changes) == 0 {
 		b.WriteString(s.paint("No changes.", bold, green) + " " + s.paint("What is declared is what "+runs(p.Offline)+".", bold) + "\n")
@@ -127,6 +130,9 @@ func change(b *strings.Builder, s Style, c api.Change) {
 	b.WriteByte('\n')
 	for _, r := range c.Reasons {
 		b.WriteString("  # (" + printable(r) + ")\n")
+	}
+	if c.Blocked != "" {
+		b.WriteString("  " + s.paint("# cannot be applied: "+printable(c.Blocked), red) + "\n")
 	}
 	b.WriteString(s.symbol(c.Action) + " " + header(c) + " {\n")
 	nameWidth := 0
@@ -200,26 +206,26 @@ func impact(i api.Impact) []string {
 		text := "continues from " + i.ContinuesFrom
 		switch {
 		case i.Waiting > 0:
-			text += fmt.Sprintf(", %s %s", Count(i.Waiting), plural(i.Waiting, "record waits", "records wait"))
+			text += fmt.Sprintf("; %s %s", Count(i.Waiting), plural(i.Waiting, "record waits", "records wait"))
 		case i.Waiting == 0:
-			text += ", nothing waits"
+			text += "; nothing waits"
 		default:
-			text += ", how many records wait is not known"
+			text += "; how many records wait is not known"
 		}
 		out = append(out, text)
 	}
 	switch {
 	case i.MayRepeat > 0:
 		out = append(out, note(fmt.Sprintf("may repeat up to %s %s", Count(i.MayRepeat), plural(i.MayRepeat, "record", "records")), i.RepeatNote))
-	case i.MayRepeat < 0:
-		out = append(out, note("may repeat what is in flight", i.RepeatNote))
+	case i.MayRepeat < 0 && i.RepeatNote == "":
+		out = append(out, "may repeat what is in flight")
 	case i.RepeatNote != "":
 		out = append(out, i.RepeatNote)
 	case i.ContinuesFrom != "":
 		out = append(out, "repeats nothing")
 	}
 	if i.PauseMs > 0 {
-		out = append(out, "pauses for about "+(time.Duration(i.PauseMs)*time.Millisecond).String())
+		out = append(out, "pauses for at most "+(time.Duration(i.PauseMs)*time.Millisecond).String())
 	}
 	if len(i.KeepsState) > 0 {
 		out = append(out, "keeps "+strings.Join(i.KeepsState, ", "))

@@ -25,7 +25,8 @@ type RunResult struct {
 	Retries      int64            `json:"retries"`
 	Reasons      map[string]int64 `json:"reasons,omitempty"`
 	Duration     float64          `json:"duration_seconds"`
-	Stopped      bool             `json:"stopped,omitempty"` // by a signal
+	DeadLetters  string           `json:"dead_letters,omitempty"` // the file with them, where there are any
+	Stopped      bool             `json:"stopped,omitempty"`      // by a signal
 	Error        string           `json:"error,omitempty"`
 }
 
@@ -39,13 +40,21 @@ func NewRunResult(route string, c reconcile.Counters, took time.Duration) RunRes
 func RunSummary(w io.Writer, s Style, r RunResult) error {
 	var b strings.Builder
 	word := s.paint("Done.", bold, green)
-	if r.Stopped {
+	switch {
+	case r.Error != "" && r.Read == 0:
+		return nil // the error says it all
+	case r.Error != "":
+		word = s.paint("Failed.", bold, red)
+	case r.Stopped:
 		word = s.paint("Stopped.", bold, yellow)
 	}
 	fmt.Fprintf(&b, "%s %s: %s read, %s delivered, %s filtered, %s dead-lettered, %s dropped in %s (%s/s).\n", word, printable(r.Route),
 		Count(r.Read), Count(r.Delivered), Count(r.Filtered), Count(r.DeadLettered), Count(r.Dropped), seconds(r.Duration), Count(rate(r.Read, r.Duration)))
 	if r.Written != r.Delivered {
 		fmt.Fprintf(&b, "  %s written\n", Count(r.Written))
+	}
+	if r.DeadLettered > 0 && r.DeadLetters != "" {
+		fmt.Fprintf(&b, "  the dead letters are in %s\n", printable(r.DeadLetters))
 	}
 	if r.InFlight > 0 {
 		fmt.Fprintf(&b, "  %s read without an outcome: they are read again\n", Count(r.InFlight))

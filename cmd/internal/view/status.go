@@ -21,7 +21,7 @@ func Status(w io.Writer, s Style, st api.Status, now time.Time) error {
 		rows = append(rows, statusRow(a, now))
 	}
 	if len(st.Addresses) == 0 {
-		b.WriteString("Nothing is declared yet.\n")
+		b.WriteString("Nothing is applied yet: `keystone serve` or `keystone apply` does that.\n")
 	} else {
 		table(&b, s, rows)
 	}
@@ -37,6 +37,10 @@ func Status(w io.Writer, s Style, st api.Status, now time.Time) error {
 }
 
 func statusHead(b *strings.Builder, s Style, st api.Status, now time.Time) {
+	if st.Serial == 0 && st.Offline {
+		fmt.Fprintf(b, "environment %s; %s\n\n", st.Env, s.paint("no server runs", yellow, bold))
+		return
+	}
 	fmt.Fprintf(b, "%s %s, environment %s, revision %d", s.paint("namespace", dim), st.Namespace, st.Env, st.Serial)
 	if who := st.Revision.Who; who != "" {
 		fmt.Fprintf(b, " by %s", printable(who))

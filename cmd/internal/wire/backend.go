@@ -3,6 +3,7 @@ package wire
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -47,8 +48,16 @@ func (s *server) Status(context.Context) (api.World, error) {
 		}
 		w.Observed.States[a] = state
 	}
+	for _, p := range st.Waiting {
+		if state, ok := w.Observed.States[p.Change.Addr]; ok && state.Activity == "" {
+			state.Activity = p.Reason
+			w.Observed.States[p.Change.Addr] = state
+		}
+	}
 	for _, p := range st.Withheld {
-		w.Waiting = append(w.Waiting, p.Change.Addr.String())
+		if p.Change.Destructive && p.Change.Blocked == "" {
+			w.Waiting = append(w.Waiting, p.Change.Addr.String())
+		}
 		state := w.Observed.States[p.Change.Addr]
 		if state.Error == "" {
 			state.Error = "a change is withheld: " + p.Reason
@@ -74,17 +83,17 @@ func (s *server) Plan(ctx context.Context, goal *configs.Config, o api.PlanOptio
 }
 
 func (s *server) compare(ctx context.Context, goal *configs.Config, o api.PlanOptions) (reconcile.Plan, error) {
-	current := s.goals.State().Revision
+	current := s.goals.State()
 	seen, err := s.loop.Look(ctx)
 	if err != nil {
 		return reconcile.Plan{}, err
 	}
-	return planFor(goal, current, seen, o)
+	return planFor(goal, current.Revision, current.Config, seen, o)
 }
 
 // planFor compares a goal, or a part of it, with the world.
-func planFor(goal *configs.Config, current reconcile.Revision, seen reconcile.Observed, o api.PlanOptions) (reconcile.Plan, error) {
-	goal, err := partOf(goal, current, o)
+func planFor(goal *configs.Config, current reconcile.Revision, stored *configs.Config, seen reconcile.Observed, o api.PlanOptions) (reconcile.Plan, error) {
+	goal, err := partOf(goal, stored, o)
 	if err != nil {
 		return reconcile.Plan{}, err
 	}
@@ -93,20 +102,28 @@ func planFor(goal *configs.Config, current reconcile.Revision, seen reconcile.Ob
 	return reconcile.Diff(g, seen, time.Now()), nil
 }
 
-// partOf gives the goal that a plan or apply with these options is about:
+// refuseBlocked says why a plan cannot be carried out as it stands.
+func refuseBlocked(p reconcile.Plan) error {
+	var errs []error
+	for _, c := range p.Changes {
+		if c.Blocked != "" {
+			errs = append(errs, fmt.Errorf("%w: %s", api.ErrUnsupported, c.Blocked))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// partOf gives the goal that a plan or apply with these options is about; stored is
+// what the goal is until then, nil if there is none:
 // nothing with Destroy; with Targets the stored goal with these addresses, and what they refer to, as
 // the given goal has them.
-func partOf(goal *configs.Config, current reconcile.Revision, o api.PlanOptions) (*configs.Config, error) {
+func partOf(goal, stored *configs.Config, o api.PlanOptions) (*configs.Config, error) {
 	if len(o.Targets) == 0 && !o.Destroy {
 		return goal, nil
 	}
 	want := map[addr.Addr]configs.Resource{}
-	if current.Serial > 0 {
-		old, err := DecodeGoal(current.Goal)
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range old.Resources {
+	if stored != nil {
+		for _, r := range stored.Resources {
 			want[r.Addr] = r
 		}
 	}
@@ -177,7 +194,8 @@ func targetsOf(goal *configs.Config, stored map[addr.Addr]configs.Resource, targ
 
 // Apply stores the goal and waits until it is brought about.
 func (s *server) Apply(ctx context.Context, goal *configs.Config, o api.ApplyOptions, progress func(api.ApplyEvent)) (api.ApplyResult, error) {
-	current := s.goals.State().Revision
+	st := s.goals.State()
+	current := st.Revision
 	if current.Serial != o.Serial {
 		return api.ApplyResult{}, &api.StaleError{Planned: o.Serial, Stored: current.Serial}
 	}
@@ -185,7 +203,10 @@ func (s *server) Apply(ctx context.Context, goal *configs.Config, o api.ApplyOpt
 	if err != nil {
 		return api.ApplyResult{}, err
 	}
-	part, err := partOf(goal, current, o.PlanOptions)
+	if err := refuseBlocked(plan); err != nil {
+		return api.ApplyResult{}, err
+	}
+	part, err := partOf(goal, st.Config, o.PlanOptions)
 	if err != nil {
 		return api.ApplyResult{}, err
 	}
@@ -240,19 +261,34 @@ func (s *server) Tap(ctx context.Context, a addr.Addr, o api.TapOptions, emit fu
 		return drainTap(ctx, events, o.Limit, emit)
 	}
 	if goal == nil || goal.Streams[a] == nil {
-		var known []string
-		for a := range s.runtime.allUnits() {
-			known = append(known, a.String())
-		}
-		if goal != nil {
-			for a := range goal.Streams {
-				known = append(known, a.String())
-			}
-		}
-		slices.Sort(known)
-		return &api.NotFoundError{Addr: a.String(), Known: known}
+		return s.notTapped(goal, a)
 	}
 	return s.plant.tapStream(ctx, goal, a, s.runtime.topicNames(goal)(a), o, emit)
+}
+
+// notTapped says why nothing can be shown of an address.
+func (s *server) notTapped(goal *configs.Config, a addr.Addr) error {
+	if goal == nil {
+		return s.notFound(a)
+	}
+	if goal.Sources[a] != nil || goal.Sinks[a] != nil || goal.Clusters[a] != nil {
+		for _, at := range slices.SortedFunc(maps.Keys(goal.Routes), addr.Compare) {
+			if r := goal.Routes[at]; r.From.Addr == a || r.To.Addr == a {
+				return fmt.Errorf("%w: records are shown of routes and streams; %s is used by %s", api.ErrUnsupported, a, at)
+			}
+		}
+		return fmt.Errorf("%w: records are shown of routes and streams, and no route uses %s", api.ErrUnsupported, a)
+	}
+	known := []string{}
+	for at := range goal.Streams {
+		known = append(known, at.String())
+	}
+	err := s.notFound(a)
+	if e, ok := errors.AsType[*api.NotFoundError](err); ok {
+		e.Known = append(e.Known, known...)
+		slices.Sort(e.Known)
+	}
+	return err
 }
 
 // tapStream reads a stream from its end, without a group.

@@ -149,9 +149,8 @@ func (p *plant) deadLetters(ctx context.Context, j job) (pipeline.DeadLetters, e
 	}
 	stream := j.cfg.Streams[r.DeadLetter.Addr]
 	from := j.cfg.Streams[r.From.Addr]
-	if j.oneShot || stream == nil && from == nil {
-		name := strings.NewReplacer("/", "_", "\\", "_", "\x00", "_").Replace(strings.TrimPrefix(r.Addr.String(), "route."))
-		return deadletter.NewFile(filepath.Join(p.stateDir, "dead-letters", name+".ndjson"), maxDeadLetterFile), nil
+	if j.lettersInFile() {
+		return deadletter.NewFile(p.letterFile(r.Addr), maxDeadLetterFile), nil
 	}
 	deps := sinks.Deps{Log: p.log, Dir: p.dir, Resolve: p.resolve, Route: r.Addr.String()}
 	if stream != nil {
@@ -188,6 +187,17 @@ func (p *plant) deadLetters(ctx context.Context, j job) (pipeline.DeadLetters, e
 		}
 		return p.topicSink(sinkkafka.Config{Client: opts, Topic: topic.Topic, Compression: "zstd", BatchBytes: int32(largest + deadLetterRoom)}, deps)
 	}), nil
+}
+
+// lettersInFile tells whether dead letters go to a file.
+func (j job) lettersInFile() bool {
+	return j.route.OnError == configs.DeadLetter &&
+		(j.oneShot || j.cfg.Streams[j.route.DeadLetter.Addr] == nil && j.cfg.Streams[j.route.From.Addr] == nil)
+}
+
+func (p *plant) letterFile(route addr.Addr) string {
+	name := strings.NewReplacer("/", "_", "\\", "_", "\x00", "_").Replace(strings.TrimPrefix(route.String(), "route."))
+	return filepath.Join(p.stateDir, "dead-letters", name+".ndjson")
 }
 
 // maxDeadLetterFile bounds a file of dead letters; then the route waits for somebody to look.

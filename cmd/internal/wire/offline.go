@@ -59,10 +59,14 @@ func (o *offline) stored(ctx context.Context) (reconcile.Revision, *configs.Conf
 // world is as if the stored goal had been brought about.
 func (o *offline) world(ctx context.Context) (reconcile.Revision, reconcile.Observed, error) {
 	r, cfg, err := o.stored(ctx)
-	if err != nil || cfg == nil {
-		return r, reconcile.Observed{States: map[addr.Addr]reconcile.State{}}, err
+	return r, worldOf(r, cfg), err
+}
+
+func worldOf(r reconcile.Revision, cfg *configs.Config) reconcile.Observed {
+	if cfg == nil {
+		return reconcile.Observed{States: map[addr.Addr]reconcile.State{}}
 	}
-	return r, reconcile.AsApplied(cfg, r.Time), nil
+	return reconcile.AsApplied(cfg, r.Time)
 }
 
 // Status gives the stored goal; nothing runs.
@@ -85,30 +89,33 @@ func (o *offline) Status(ctx context.Context) (api.World, error) {
 
 // Plan compares a goal with the stored one.
 func (o *offline) Plan(ctx context.Context, goal *configs.Config, p api.PlanOptions) (reconcile.Plan, error) {
-	r, seen, err := o.world(ctx)
+	r, cfg, err := o.stored(ctx)
 	if err != nil {
 		return reconcile.Plan{}, err
 	}
-	plan, err := planFor(goal, r, seen, p)
+	plan, err := planFor(goal, r, cfg, worldOf(r, cfg), p)
 	plan.Offline = true
 	return plan, err
 }
 
 // Apply stores the goal; the next `keystone serve` brings it about.
 func (o *offline) Apply(ctx context.Context, goal *configs.Config, p api.ApplyOptions, _ func(api.ApplyEvent)) (api.ApplyResult, error) {
-	r, _, err := o.stored(ctx)
+	r, cfg, err := o.stored(ctx)
 	if err != nil {
 		return api.ApplyResult{}, err
 	}
 	if r.Serial != p.Serial {
 		return api.ApplyResult{}, &api.StaleError{Planned: p.Serial, Stored: r.Serial}
 	}
-	part, err := partOf(goal, r, p.PlanOptions)
+	part, err := partOf(goal, cfg, p.PlanOptions)
 	if err != nil {
 		return api.ApplyResult{}, err
 	}
 	plan, err := o.Plan(ctx, goal, p.PlanOptions)
 	if err != nil {
+		return api.ApplyResult{}, err
+	}
+	if err := refuseBlocked(plan); err != nil {
 		return api.ApplyResult{}, err
 	}
 	state, err := store.Open(ctx, store.Options{Dir: o.dir, Env: o.env, Namespace: part.Settings.Namespace})
@@ -127,5 +134,10 @@ func (o *offline) Apply(ctx context.Context, goal *configs.Config, p api.ApplyOp
 
 // Tap needs a running server.
 func (o *offline) Tap(context.Context, addr.Addr, api.TapOptions, func(api.TapEvent) error) error {
+	return fmt.Errorf("%w: nothing runs here; start `keystone serve`", api.ErrUnsupported)
+}
+
+// Restart needs a running server.
+func (o *offline) Restart(context.Context, addr.Addr, api.RestartOptions) error {
 	return fmt.Errorf("%w: nothing runs here; start `keystone serve`", api.ErrUnsupported)
 }

@@ -51,6 +51,9 @@ func Run(ctx context.Context, s RunSpec) (RunResult, error) {
 		return RunResult{}, err
 	}
 	result, err := foreground(ctx, w, s.Progress, began)
+	if result.Counters.DeadLettered > 0 && j.lettersInFile() {
+		result.DeadLetters = p.letterFile(route.Addr)
+	}
 	return result, errors.Join(err, flush(context.WithoutCancel(ctx)))
 }
 

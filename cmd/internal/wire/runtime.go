@@ -26,6 +26,8 @@ type runtime struct {
 	serial  func() int64    // of the goal
 	// movePositions gives what is stored for a route to its new name; idempotent.
 	movePositions func(ctx context.Context, from, to addr.Addr) error
+	// dropPositions forgets what is stored for a route; idempotent.
+	dropPositions func(ctx context.Context, route addr.Addr) error
 
 	mu      sync.Mutex // guards everything below; no I/O under it
 	units   map[addr.Addr]*unit
@@ -219,13 +221,19 @@ func (r *runtime) applyRoute(ctx context.Context, goal *configs.Config, c reconc
 	if err := u.stop(ctx); err != nil {
 		r.log.Warn("the route's worker did not drain; what was in flight is read again", "error", err)
 	}
-	if !route.Enabled {
-		u.disable(c.After)
-		return nil
-	}
 	group := route.Group
 	if c.Kept.Group != "" {
 		group = c.Kept.Group
+	}
+	if c.Action == reconcile.Replace { // its positions count in what is no longer there
+		if err := r.forget(ctx, goal, route, group); err != nil {
+			u.fail(c.After, err)
+			return err
+		}
+	}
+	if !route.Enabled {
+		u.disable(c.After)
+		return nil
 	}
 	w, flush, err := r.build(ctx, job{cfg: goal, route: route, group: group, topics: r.topicNames(goal), revision: r.serial(), store: true, taps: u.tap, stays: u.staying})
 	if err != nil {

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"os"
 	"os/user"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -112,14 +114,18 @@ func newServer(ctx context.Context, s ServeSpec, at *configs.Config, state *stor
 	p.ephemeral = s.Ephemeral
 	p.positions = func(source, sink string) pipeline.Positions { return state.Positions(source, sink) }
 	srv := &server{spec: s, state: state, plant: p, rows: state, log: s.Log, started: time.Now()}
+	var positions *memory
 	if s.Ephemeral { // the topics go with the process, and so does what is known of them
-		memory := &memory{rows: map[string]remembered{}}
-		p.positions = func(source, sink string) pipeline.Positions { return kept{memory, source + "\n" + sink} }
+		positions = &memory{rows: map[string]remembered{}}
+		p.positions = func(source, sink string) pipeline.Positions { return kept{positions, source + "\n" + sink} }
 		srv.rows = &memoryLedger{rows: map[addr.Addr]reconcile.Applied{}}
 	}
 	// Workers outlive ctx, to be drained; they end with run.
 	srv.runtime = newRuntime(context.WithoutCancel(ctx), p, func() { srv.loop.Trigger() }, func() int64 { return srv.goals.State().Revision.Serial })
-	srv.runtime.movePositions = state.MovePositions
+	srv.runtime.movePositions, srv.runtime.dropPositions = state.MovePositions, state.DropPositions
+	if positions != nil {
+		srv.runtime.dropPositions = positions.drop
+	}
 	srv.loop = reconcile.NewLoop(reconcile.LoopSpec{
 		Runtime: srv.runtime, Ledger: srv.rows, Decode: decodeLike, Rand: rand.Float64, Log: s.Log,
 	})
@@ -289,6 +295,14 @@ type memory struct {
 type remembered struct {
 	from  []record.Position
 	state []byte
+}
+
+// drop forgets what is kept for a route.
+func (m *memory) drop(_ context.Context, route addr.Addr) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	maps.DeleteFunc(m.rows, func(key string, _ remembered) bool { return strings.HasPrefix(key, route.String()+"\n") })
+	return nil
 }
 
 type kept struct {

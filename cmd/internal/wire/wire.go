@@ -44,8 +44,9 @@ type RunSpec struct {
 
 // RunResult is what came of a run. It is valid, as far as it goes, beside an error.
 type RunResult struct {
-	Counters reconcile.Counters
-	Duration time.Duration
+	Counters    reconcile.Counters
+	Duration    time.Duration
+	DeadLetters string // the file that dead letters went to; "" if they go nowhere or to a stream
 }
 
 // ServeSpec says how `keystone serve` runs.
