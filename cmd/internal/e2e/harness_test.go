@@ -20,6 +20,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	sinkkafka "keystone/sinks/kafka"
 )
 
 // patience bounds every wait: two cores are soon busy.
@@ -72,19 +74,19 @@ func broker(t *testing.T) string {
 
 // own starts a broker for one test, which may stop and start it.
 type own struct {
-	t          *testing.T
-	sh, data   string
-	addr, port string
+	t        *testing.T
+	sh, data string
+	addr     string
 }
 
-func ownBroker(t *testing.T) *own {
+func ownBroker(t *testing.T, args ...string) *own {
 	t.Helper()
 	sh := os.Getenv("KEYSTONE_TEST_KAFKA_SH")
 	if sh == "" {
 		t.Skip("no real Kafka: run `make e2e`, which sets KEYSTONE_TEST_KAFKA_SH to the script that starts one")
 	}
 	o := &own{t: t, sh: sh, data: t.TempDir()}
-	o.addr = strings.TrimSpace(o.run("start", "--port", "0", "--data", o.data))
+	o.addr = strings.TrimSpace(o.run(append([]string{"start", "--port", "0", "--data", o.data}, args...)...))
 	t.Cleanup(func() { _ = exec.Command(o.sh, "stop", "--kill", "--data", o.data).Run() })
 	return o
 }
@@ -292,6 +294,9 @@ func (l load) produce(t *testing.T, cl *kgo.Client, pause func(sent int)) {
 			})
 		}
 		if pause != nil && seq%1000 == 999 {
+			if err := cl.Flush(ctx); err != nil {
+				t.Fatal(err)
+			}
 			pause(seq + 1)
 		}
 	}
@@ -307,7 +312,8 @@ func (l load) produce(t *testing.T, cl *kgo.Client, pause func(sent int)) {
 
 // oracle reads the target until it holds every event of the load that passes
 // the filter, and fails on anything else: an event that is missing, one that should not be there,
-// first deliveries of a source partition out of order. It gives the number of repeated ones.
+// first deliveries of a source partition out of order, a record that does not
+// say where it came from. It gives the number of repeated ones.
 func (l load) oracle(t *testing.T, addr, target string) (repeated int) {
 	t.Helper()
 	cl := client(t, addr, kgo.ConsumeTopics(target), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
@@ -329,7 +335,10 @@ func (l load) oracle(t *testing.T, addr, target string) (repeated int) {
 			if err := json.Unmarshal(r.Value, &e); err != nil {
 				t.Fatalf("partition %d offset %d: %v: %s", r.Partition, r.Offset, err, r.Value)
 			}
+			at, err := origin(r)
 			switch {
+			case err != nil || at.Route != "route.plays" || at.Partition != e.P || at.Offset != int64(e.Seq):
+				t.Fatalf("origin %+v of %s: %v", at, r.Value, err)
 			case e.P < 0 || e.P >= l.partitions || e.Seq < 0 || e.Seq >= l.each || e.Seq%5 != 0:
 				t.Fatalf("an event that should not be there: %s", r.Value)
 			case seen[e]:
@@ -343,4 +352,14 @@ func (l load) oracle(t *testing.T, addr, target string) (repeated int) {
 		})
 	}
 	return repeated
+}
+
+// origin reads the header that says where a record came from.
+func origin(r *kgo.Record) (sinkkafka.Origin, error) {
+	for _, h := range r.Headers {
+		if h.Key == sinkkafka.OriginHeader {
+			return sinkkafka.ParseOrigin(h.Value)
+		}
+	}
+	return sinkkafka.Origin{}, errors.New("there is no header " + sinkkafka.OriginHeader)
 }
