@@ -148,6 +148,72 @@ func TestBatchOfAnEarlierAssignment(t *testing.T) {
 	}
 }
 
+// TestBatchOnItsWayWhileItsPartitionComesBack: the new lane begins where the old one had
+// read to, or behind that, because another member went on meanwhile. The batch may be
+// the new lane's first, or one that it reads itself once more: nothing is delivered twice.
+func TestBatchOnItsWayWhileItsPartitionComesBack(t *testing.T) {
+	for _, elsewhere := range []int{0, 3, 5, 8} { // records that another member took
+		t.Run(fmt.Sprint(elsewhere), func(t *testing.T) {
+			in(t, func(t *testing.T) {
+				src := newMemSource(5).add(0, values("v", 0, 40)...)
+				reads := 0
+				src.onFilled = func() {
+					if reads++; reads == 2 { // [5, 10) are on their way
+						synctest.Wait()
+						src.revoke(t.Context(), 0)
+						src.mu.Lock()
+						src.committed[0] = src.logs[0][5+elsewhere].Offset
+						src.mu.Unlock()
+						src.assign(0)
+					}
+				}
+				g := newRig(src, newMemSink(), testRoute())
+				g.start(t.Context())
+				g.wait(t)
+				want := append(values("v", 0, 5), values("v", 5+elsewhere, 40)...)
+				if got := g.sink.values(0); !slices.Equal(got, want) {
+					t.Errorf("delivered %v, want %v", got, want)
+				}
+				if src.violations != nil {
+					t.Error(src.violations)
+				}
+				if err := checkCounts(g.w.Stats()); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// TestBatchesOnTheirWayWhileALaneEnds: one that comes when the lane takes none any more is
+// dropped; the one after it must not be taken for the beginning of the next lane.
+func TestBatchesOnTheirWayWhileALaneEnds(t *testing.T) {
+	in(t, func(t *testing.T) {
+		src := newMemSource(5).add(0, values("v", 0, 40)...)
+		reads := 0
+		src.onFilled = func() {
+			switch reads++; reads {
+			case 2: // [5, 10) are on their way, and find the partition revoked
+				synctest.Wait()
+				src.l.Revoked(t.Context(), []int32{0})
+			case 3: // [10, 15)
+				synctest.Wait()
+				src.forget([]int32{0})
+				src.assign(0)
+			}
+		}
+		g := newRig(src, newMemSink(), testRoute())
+		g.start(t.Context())
+		g.wait(t)
+		if got := g.sink.values(0); !slices.Equal(got, values("v", 0, 40)) {
+			t.Errorf("delivered %v", got)
+		}
+		if src.violations != nil {
+			t.Error(src.violations)
+		}
+	})
+}
+
 // TestNextIncarnationWaitsForWritesOfTheLast: they would overtake it.
 func TestNextIncarnationWaitsForWritesOfTheLast(t *testing.T) {
 	in(t, func(t *testing.T) {

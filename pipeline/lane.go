@@ -51,8 +51,10 @@ type lane struct {
 	want   bool // that the source pauses it
 	paused bool // it was told to; guarded by flowMu
 
+	follows   bool            // it had a predecessor
 	last      *lane           // an earlier incarnation that may still be writing
-	before    record.Position // how far earlier incarnations had read; zero if there were none
+	before    record.Position // how far the source had read for earlier incarnations; zero if there were none
+	refused   record.Position // after the last batch that came when the lane took none any more
 	start     record.Position // where reading began
 	next      record.Position // after the last record read
 	finished  record.Position // the longest prefix with outcomes ends here
@@ -284,8 +286,12 @@ func (l *lane) end() {
 
 // follow makes l the next incarnation of old, which has ended.
 func (l *lane) follow(old *lane) {
+	l.follows = true
 	l.before = old.next
-	if old.before.Identity == old.next.Identity && old.before.Offset > old.next.Offset {
+	if old.refused.Identity == old.next.Identity && old.refused.Offset > old.next.Offset {
+		l.before = old.refused // the source was further than the lane
+	}
+	if old.before.Identity == l.before.Identity && old.before.Offset > l.before.Offset {
 		l.before = old.before // old was assigned for a moment and has read nothing
 	}
 	if l.last = old; old.writing == 0 {

@@ -169,11 +169,20 @@ func (w *Worker) dispatch(in *record.Batch, p *plan, serial int64, only *lane) *
 	w.waiting = false
 	if l == nil || l.dead() || w.stopping || l.serial > serial && l.stale(in) || only != nil && only != l {
 		// Nobody owns it any more: it is read again by whoever comes next.
+		if l == nil {
+			l = w.gone[in.Partition]
+		}
+		if l != nil {
+			l.refused = in.Next
+		}
 		w.mu.Unlock()
 		w.giveBack(in)
 		return nil
 	}
-	if len(in.Records) == 0 && in.Next == l.next {
+	if l.repeats(in) {
+		l.trim(in)
+	}
+	if len(in.Records) == 0 && (in.Next == l.next || l.repeats(in)) {
 		w.mu.Unlock()
 		w.giveBack(in)
 		return l
@@ -195,6 +204,34 @@ func (w *Worker) dispatch(in *record.Batch, p *plan, serial int64, only *lane) *
 func (l *lane) stale(in *record.Batch) bool {
 	return len(in.Records) > 0 && l.before.Identity == in.Next.Identity &&
 		l.start.Offset < l.before.Offset && in.Records[0].Offset >= l.before.Offset
+}
+
+// repeats tells that the batch, or its first part, is behind what the lane has read.
+//
+// A: Read takes records [300, 400) of a partition. B: the partition is revoked with all before 300
+// committed, and comes back at 300, or at 320 since another member had it. A: Read returns.
+// For the new lane that may as well be its first batch, so it takes what is not behind
+// its start. C: the source, which was told to begin there, reads the same again.
+// A lane without a predecessor takes what comes, and so does one whose partition has
+// another leader epoch: a log that was cut off has other records at the same offsets.
+func (l *lane) repeats(in *record.Batch) bool {
+	first := in.Next.Offset
+	if len(in.Records) > 0 {
+		first = in.Records[0].Offset
+	}
+	return l.follows && first < l.next.Offset && in.Next.Identity == l.next.Identity && in.Next.LeaderEpoch == l.next.LeaderEpoch
+}
+
+// trim takes off the records that the lane has read.
+func (l *lane) trim(in *record.Batch) {
+	n := 0
+	for n < len(in.Records) && in.Records[n].Offset < l.next.Offset {
+		in.Bytes -= size(&in.Records[n])
+		n++
+	}
+	kept := copy(in.Records, in.Records[n:])
+	clear(in.Records[kept:])
+	in.Records = in.Records[:kept]
 }
 
 // balance decides whether the source should read the lane: not above its
