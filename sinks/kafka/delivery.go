@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -27,6 +28,8 @@ type delivery struct {
 	slab    []kgo.Record
 	headers []kgo.RecordHeader
 	origin  []byte // values of ks-origin
+	before  []byte // what these begin with,
+	after   []byte // and end with
 	left    atomic.Int32
 
 	mu       sync.Mutex // guards failures, cursor
@@ -38,6 +41,9 @@ type failure struct {
 	index int
 	err   error
 }
+
+// maxOffset is how many digits an offset may have.
+const maxOffset = 19
 
 func newDelivery(s *Sink) *delivery {
 	d := &delivery{sink: s}
@@ -61,6 +67,14 @@ func (d *delivery) fill(b *record.Batch) {
 	}
 	d.slab = d.slab[:n]
 	d.left.Store(int32(n))
+	var before, after []byte
+	if d.sink.cfg.Origin {
+		d.before = appendBefore(d.before[:0], b.Next.Identity, b.Partition)
+		d.after = appendAfter(d.after[:0], d.sink.route)
+		before, after = d.before, d.after
+		d.origin = slices.Grow(d.origin, n*(len(before)+len(after)+maxOffset))
+		d.headers = slices.Grow(d.headers, n)
+	}
 	for i := range b.Records {
 		r, k := &b.Records[i], &d.slab[i]
 		k.Topic, k.Key, k.Value = d.sink.cfg.Topic, r.Key, r.Value
@@ -79,7 +93,9 @@ func (d *delivery) fill(b *record.Batch) {
 		}
 		if d.sink.cfg.Origin {
 			at := len(d.origin)
-			d.origin = Origin{Route: d.sink.route, TopicID: b.Next.Identity, Partition: b.Partition, Offset: r.Offset}.append(d.origin)
+			d.origin = append(d.origin, before...)
+			d.origin = strconv.AppendInt(d.origin, r.Offset, 10)
+			d.origin = append(d.origin, after...)
 			d.headers = append(d.headers, kgo.RecordHeader{Key: OriginHeader, Value: d.origin[at:len(d.origin):len(d.origin)]})
 		}
 		if len(d.headers) > first {

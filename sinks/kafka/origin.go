@@ -17,19 +17,23 @@ type Origin struct {
 	Offset    int64
 }
 
-// append adds the header's value: TOPIC-ID PARTITION OFFSET ROUTE. The route
-// is last since the key of an instance may hold a space.
-func (o Origin) append(dst []byte) []byte {
-	if o.TopicID == "" {
+// The header's value is TOPIC-ID PARTITION OFFSET ROUTE. The route is last
+// since the key of an instance may hold a space. What is before and after the
+// offset is the same for all records of a batch.
+
+func appendBefore(dst []byte, topicID string, partition int32) []byte {
+	if topicID == "" {
 		dst = append(dst, '-')
 	}
-	dst = append(dst, o.TopicID...)
+	dst = append(dst, topicID...)
 	dst = append(dst, ' ')
-	dst = strconv.AppendInt(dst, int64(o.Partition), 10)
+	dst = strconv.AppendInt(dst, int64(partition), 10)
+	return append(dst, ' ')
+}
+
+func appendAfter(dst []byte, route string) []byte {
 	dst = append(dst, ' ')
-	dst = strconv.AppendInt(dst, o.Offset, 10)
-	dst = append(dst, ' ')
-	return append(dst, o.Route...)
+	return append(dst, route...)
 }
 
 // ParseOrigin reads the value of the header ks-origin.

@@ -51,13 +51,18 @@ func TestEmbedded(t *testing.T) {
 
 // TestRealKafka runs the same against a real Apache Kafka.
 func TestRealKafka(t *testing.T) {
+	o := realKafka(t)
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) { c.run(t, o) })
+	}
+}
+
+func realKafka(t testing.TB) client.Options {
 	addr := os.Getenv("KEYSTONE_TEST_KAFKA")
 	if addr == "" {
 		t.Skip("no real Kafka: set KEYSTONE_TEST_KAFKA=host:port, or run `make e2e`, which starts one")
 	}
-	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) { c.run(t, client.Options{Brokers: strings.Split(addr, ",")}) })
-	}
+	return client.Options{Brokers: strings.Split(addr, ",")}
 }
 
 func within(t testing.TB) context.Context {
