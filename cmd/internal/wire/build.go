@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"keystone/configs"
 	"keystone/configs/addr"
@@ -206,10 +207,14 @@ const maxDeadLetterFile = 4 << 30
 // writer says how a stream is written.
 func writer(o client.Options, s *configs.Stream, topic string, r *configs.Route) sinkkafka.Config {
 	return sinkkafka.Config{
-		Client: o, Topic: topic, Compression: s.Compression,
+		Client: o, Topic: topic, Compression: s.Compression, Linger: writeLinger,
 		BatchBytes: int32(min(s.MaxMessage, 1<<30)), BufferBytes: r.Limits.MaxInFlightBytes, Origin: s.Origin,
 	}
 }
+
+// writeLinger is how long a record waits for others to be sent with; a full
+// batch does not. See BenchmarkRealLinger of sinks/kafka.
+const writeLinger = 2 * time.Millisecond
 
 func (p *plant) topicSink(c sinkkafka.Config, d sinks.Deps) (sinks.Sink, error) {
 	c.Pool = p.pool
