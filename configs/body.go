@@ -66,7 +66,7 @@ func (l *loader) option(o *spec.Option, expr hclsyntax.Expression, in *instance)
 	case spec.KindPattern:
 		return l.pattern(expr, in)
 	case spec.KindSecret:
-		return l.secret(expr, in)
+		return l.secret(o, expr, in)
 	case spec.KindRef:
 		return l.reference(o, expr, in)
 	}

@@ -25,7 +25,7 @@ func (c *Cluster) Options() spec.Options {
 		}).Presence(&tls.Enabled),
 		spec.Nested("sasl", "Prove who Keystone is.", spec.Options{
 			spec.Enum("mechanism", &sasl.Mechanism, "How to prove it.", "plain", "scram_sha_256", "scram_sha_512").Required(),
-			spec.Sensitive("username", &sasl.Username, "Name of the user.").Required().Eg(`env("KAFKA_USER")`),
+			spec.Sensitive("username", &sasl.Username, "Name of the user.").Required().MayBeWritten().Eg(`env("KAFKA_USER")`),
 			spec.Sensitive("password", &sasl.Password, "Password of the user.").Required().Eg(`env("KAFKA_PASSWORD")`),
 		}),
 	}

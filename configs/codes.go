@@ -45,6 +45,7 @@ const (
 	codeMoved        = "KS3105"
 	codeOutputType   = "KS3107"
 	codeNotAvailable = "KS3108"
+	codeStart        = "KS3109"
 )
 
 // Codes documents the problems that loading and checking reports, with those
@@ -87,6 +88,7 @@ func Codes() []diag.Code {
 		{Code: codeCycle, Summary: "Route that feeds its own source", Doc: "Events would go round for ever. The message shows the way."},
 		{Code: codeMoved, Summary: "Wrong moved or removed", Doc: "moved says that a block which is no longer declared goes on under a declared name; removed that it is let go of."},
 		{Code: codeOutputType, Summary: "Output does not fit the target's schema", Doc: "A field of the route's output has another type than the target stream's schema declares, or a required field is missing."},
+		{Code: codeStart, Summary: "Start without a meaning", Doc: "start says where a consumer group without offsets begins in a stream. A source is read from its own beginning as long as the route has no position. To skip what lies before, filter by the time of the event."},
 		{Code: codeNotAvailable, Summary: "Not in this version", Doc: "The language has the word, this version does not do it."},
 	}, spec.Codes()...)
 }

@@ -63,6 +63,9 @@ func (d *decoder) linkRoute(r *Route, diags *diag.Diagnostics) {
 	if from {
 		e.Input = d.c.SchemaOf(r.From.Addr)
 	}
+	if a, written := d.bodies[r.Addr].Attrs["start"]; written && a.Layer != spec.LayerDefaults && r.Start != "earliest" && !diags.HasErrors() && d.c.Sources[r.From.Addr] != nil {
+		diags.Addf(a.Range, codeStart, "Start without a meaning", "%s is no stream: it is read from its beginning as long as the route has no position. Remove start; to skip what lies before a time, filter by a field that tells it, or read it into a stream.", r.From.Addr)
+	}
 	if to {
 		d.linkEnd(r, diags)
 	}

@@ -15,7 +15,7 @@ import (
 // secret reads an expression in an option that is declared secret: env(),
 // file() and sensitive variables stay references, in templates too. It
 // returns nil for null.
-func (l *loader) secret(expr hclsyntax.Expression, in *instance) spec.Value {
+func (l *loader) secret(o *spec.Option, expr hclsyntax.Expression, in *instance) spec.Value {
 	from := len(l.diags)
 	defer func() { l.diags.Hide(from) }()
 	r := secretReader{l: l, in: in}
@@ -26,7 +26,11 @@ func (l *loader) secret(expr hclsyntax.Expression, in *instance) spec.Value {
 	if r.null {
 		return nil
 	}
-	if r.literal {
+	if r.literal && o.Writable {
+		for i, p := range r.parts {
+			r.parts[i] = spec.SecretPart{Plain: p.Literal}
+		}
+	} else if r.literal {
 		l.diags.Warnf(toRange(expr.Range()), codeLiteral, "Secret written in the file", "The value stands in the file for whoever reads that, and is not stored: without the files nothing can start with it, and a saved plan cannot be applied. Use env(\"NAME\"), file(\"PATH\") or a sensitive variable.")
 	}
 	return spec.Secret{Parts: r.parts, Range: toRange(expr.Range())}
@@ -250,6 +254,8 @@ func (s *Secrets) part(p spec.SecretPart) (string, error) {
 		return strings.TrimSuffix(strings.TrimSuffix(string(src), "\n"), "\r"), nil
 	case p.Var != "":
 		return s.variable(p.Var)
+	case p.Plain != "":
+		return p.Plain, nil
 	case p.Omitted != "":
 		return "", fmt.Errorf("the secret is written out at %s, and what is written out is not stored: use env(\"NAME\"), file(\"PATH\") or a sensitive variable there, or let `keystone serve` read the files", p.Omitted)
 	}

@@ -115,3 +115,26 @@ func TestHiddenSource(t *testing.T) {
 		}
 	}
 }
+
+// TestWrittenSecrets holds that a user's name may be written out and is
+// resolved, that a password is warned of, and that one which was not stored is
+// said to be missing where it is written.
+func TestWrittenSecrets(t *testing.T) {
+	dir := t.TempDir()
+	text := "cluster \"main\" {\n  brokers = [\"h:9092\"]\n\n  sasl {\n    mechanism = \"plain\"\n    username  = \"ada\"\n    password  = \"hunter2\"\n  }\n}\n"
+	if err := os.WriteFile(filepath.Join(dir, "main.ks.hcl"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, diags := configs.Load(configs.LoadOptions{Dir: dir, Catalog: testCatalog()})
+	if c == nil || len(diags) != 1 || diags[0].Code != "KS1110" || diags[0].Range.Start.Line != 7 {
+		t.Fatalf("want one warning, of the password: %v", diags)
+	}
+	user := c.Clusters[addr.New("cluster", "main")].SASL.Username
+	if got, err := c.Secrets.Resolve(user); got != "ada" || err != nil || user.Reference() != `"ada"` {
+		t.Errorf("the name is %q, %v; it is shown as %s", got, err, user.Reference())
+	}
+	gone := spec.Secret{Parts: []spec.SecretPart{{Omitted: "main.ks.hcl:7:17"}}}
+	if _, err := c.Secrets.Resolve(gone); err == nil || !strings.Contains(err.Error(), "main.ks.hcl:7:17") || !strings.Contains(err.Error(), "env(") {
+		t.Errorf("a secret that was not stored: %v", err)
+	}
+}

@@ -342,7 +342,7 @@ func withoutLiterals(b spec.Body, opts map[string]configs.Option, prefix string)
 // reference ("ApiKey ") is no secret.
 func refers(s spec.Secret) bool {
 	for _, p := range s.Parts {
-		if p.Env != "" || p.File != "" || p.Var != "" || p.Omitted != "" {
+		if p.Env != "" || p.File != "" || p.Var != "" || p.Plain != "" || p.Omitted != "" {
 			return true
 		}
 	}

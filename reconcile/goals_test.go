@@ -207,6 +207,12 @@ func TestGoalsHoldNoSecrets(t *testing.T) {
 	if bytes.Contains(h.revs[0].Goal, []byte("hunter2")) || !bytes.Contains(h.revs[0].Goal, []byte("ApiKey ")) {
 		t.Errorf("stored: %s", h.revs[0].Goal)
 	}
+	if got := Omitted(WithoutLiterals(cfg.Resources)); len(got) == 0 || !strings.HasPrefix(got[0], "password of ") {
+		t.Errorf("left out: %q", got)
+	}
+	if got := Omitted(cfg.Resources); got != nil {
+		t.Errorf("left out of what is whole: %q", got)
+	}
 	if s, _ := cfg.Resources[0].Body.Attrs["password"].Value.(spec.Secret); s.Parts[0].Literal != "hunter2" {
 		t.Error("what runs lost its secret")
 	}

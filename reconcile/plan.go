@@ -184,7 +184,10 @@ type Counters struct {
 	Written        int64            `json:"written"` // records that went out: differs from Delivered by explode
 	Retries        int64            `json:"retries"`
 	LostBeforeRead int64            `json:"lost_before_read"`
+	Abandoned      int64            `json:"abandoned"`         // given up without an outcome when a worker or lane ended: they are read again
 	Reasons        map[string]int64 `json:"reasons,omitempty"` // of dropped and dead-lettered
+	// SchemaViolations are required fields that expressions read and that were missing or null.
+	SchemaViolations int64 `json:"schema_violations"`
 }
 
 // Observed is the world: what runs, and what the clusters hold.

@@ -149,6 +149,8 @@ func (s Secret) Reference() string {
 			parts[i] = "file(" + strconv.Quote(p.File) + ")"
 		case p.Var != "":
 			parts[i] = "var." + p.Var
+		case p.Plain != "":
+			parts[i] = strconv.Quote(p.Plain)
 		case p.Omitted != "":
 			parts[i] = "(literal that is not stored)"
 		default:

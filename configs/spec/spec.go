@@ -80,6 +80,7 @@ type SecretPart struct {
 	Env     string `json:"env,omitempty"`     // environment variable
 	File    string `json:"file,omitempty"`    // path, absolute or relative to the configuration
 	Var     string `json:"var,omitempty"`     // sensitive input variable
+	Plain   string `json:"plain,omitempty"`   // written in the file, and no secret: see Option.Writable
 	Omitted string `json:"omitted,omitempty"` // where it is written in the files, of a literal that was not stored
 }
 
@@ -118,6 +119,7 @@ type Option struct {
 	Output     bool     // an expression or pattern over the route's output event rather than its input
 	Block      Options  // of KindBlock
 	Synonyms   []string // what other tools call it: never accepted, but suggested from
+	Writable   bool     // of KindSecret: it may be written in the file, as the name of a user may, and is stored then
 	Present    *bool    // of KindBlock: set to whether the block is written
 	Set        *bool    // if not nil: set to whether the user wrote the option
 
@@ -231,6 +233,9 @@ func Nested(name string, doc string, opts Options) *Option {
 
 // Required makes leaving the option out an error.
 func (o *Option) Required() *Option { o.IsRequired = true; return o }
+
+// MayBeWritten says of a Sensitive option that its value is no secret by itself.
+func (o *Option) MayBeWritten() *Option { o.Writable = true; return o }
 
 // Default gives the value of an option that is left out, in the field's Go type.
 func (o *Option) Default(v any) *Option { o.HasDefault, o.DefaultVal = true, v; return o }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 )
 
 // CheckListen refuses an address that other machines could reach: the API has
@@ -14,6 +15,9 @@ func CheckListen(hostport string) error {
 	host, port, err := net.SplitHostPort(hostport)
 	if err != nil || port == "" {
 		return fmt.Errorf("%q is not HOST:PORT, such as 127.0.0.1:7070", hostport)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("%q is no port: it is a number up to 65535, or 0 for any that is free", port)
 	}
 	if !loopback(host) {
 		return fmt.Errorf("%q is not a loopback address; the API has no passwords and listens on 127.0.0.1 or ::1 only; put a proxy that authenticates before it", host)

@@ -41,6 +41,8 @@ func Metrics() []Metric {
 		{"keystone_route_written_total", "counter", []string{"route"}, "Records that went out; differs from delivered where explode makes several of one."},
 		{"keystone_route_retries_total", "counter", []string{"route"}, "Deliveries tried again."},
 		{"keystone_route_lost_before_read_total", "counter", []string{"route"}, "Records that retention or truncation removed before they were read."},
+		{"keystone_route_abandoned_total", "counter", []string{"route"}, "Records that were given up without an outcome when a worker or lane ended: they are read again."},
+		{"keystone_route_schema_violations_total", "counter", []string{"route"}, "Required fields that expressions read and that were missing or null."},
 		{"keystone_route_in_flight_records", "gauge", []string{"route"}, "Records read that have no outcome yet."},
 		{"keystone_route_lag_records", "gauge", []string{"route"}, "Records that wait in the source; absent when not known."},
 	}
@@ -135,6 +137,8 @@ func putState(put func(string, float64, ...string), a addr.Addr, st reconcile.St
 	put("keystone_route_written_total", float64(c.Written), name)
 	put("keystone_route_retries_total", float64(c.Retries), name)
 	put("keystone_route_lost_before_read_total", float64(c.LostBeforeRead), name)
+	put("keystone_route_abandoned_total", float64(c.Abandoned), name)
+	put("keystone_route_schema_violations_total", float64(c.SchemaViolations), name)
 	put("keystone_route_in_flight_records", float64(c.InFlight), name)
 	if st.Lag >= 0 {
 		put("keystone_route_lag_records", float64(st.Lag), name)

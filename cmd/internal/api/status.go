@@ -35,6 +35,7 @@ type AddressStatus struct {
 	Activity string              `json:"activity,omitempty"`
 	Error    string              `json:"error,omitempty"`
 	Drift    []string            `json:"drift,omitempty"`
+	Hints    []string            `json:"hints,omitempty"` // what is probably not meant, such as a filter that was never true
 	Restarts int                 `json:"restarts"`
 	Lag      *int64              `json:"lag,omitempty"` // absent: not known
 	Group    string              `json:"group,omitempty"`
@@ -62,7 +63,7 @@ func NewStatus(w World, v Version) Status {
 
 func newAddressStatus(a addr.Addr, st reconcile.State) AddressStatus {
 	s := AddressStatus{Addr: a.String(), Health: string(st.Health), Since: st.Since, Activity: st.Activity, Error: st.Error,
-		Drift: st.Drift, Restarts: st.Restarts, Group: st.Group}
+		Drift: st.Drift, Hints: st.Hints, Restarts: st.Restarts, Group: st.Group}
 	if st.Resource != nil {
 		s.Kind = st.Resource.Kind
 	}

@@ -42,7 +42,7 @@ func (a *App) applyCommand() *command {
 			return a.apply(cmd.Context(), o, dir)
 		},
 	}
-	o.planFlags(cmd)
+	a.planFlags(&o.planOptions, cmd)
 	cmd.Flags().BoolVar(&o.autoApprove, "auto-approve", false, "do not ask")
 	cmd.Flags().StringVar(&o.why, "why", "", "the `REASON`, kept with the revision")
 	return cmd

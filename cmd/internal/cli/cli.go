@@ -8,9 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
+	"os/user"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -55,7 +58,9 @@ func New(d Deps) *App {
 
 // Main runs one command line and gives the process's exit code.
 func (a *App) Main(ctx context.Context, args []string) Code {
-	if len(args) == 0 || !strings.HasPrefix(args[0], "__complete") {
+	if len(args) > 0 && strings.HasPrefix(args[0], "__complete") {
+		args = completed(args)
+	} else {
 		args = normalise(args, a.takesValue)
 	}
 	a.root.SetArgs(args)
@@ -67,11 +72,24 @@ func (a *App) Main(ctx context.Context, args []string) Code {
 		return e.code
 	}
 	ds := []api.Diagnostic{{Severity: "error", Summary: sentence(err.Error())}}
-	if codeOf(err) == Invalid && cmd != nil {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		ds[0].Detail = fmt.Sprintf("This runs as %s: let this user write there, or run it as the user whose it is.", userName())
+	case errors.Is(err, syscall.ENOSPC):
+		ds[0].Detail = "The disk is full: free some space and run it again."
+	case codeOf(err) == Invalid && cmd != nil:
 		ds[0].Detail = fmt.Sprintf("For usage, run: %s -help", cmd.CommandPath())
 	}
 	_ = view.Diagnostics(a.err, a.style(a.err), ds) // nowhere left to say it
 	return codeOf(err)
+}
+
+// userName names the user of this process.
+func userName() string {
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		return u.Username
+	}
+	return fmt.Sprintf("uid %d", os.Getuid())
 }
 
 // sentence begins with a capital letter, unless its first word is a name.

@@ -1,5 +1,68 @@
 package cli
 
+import (
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"keystone/configs/addr"
+)
+
+// completes offers the addresses of the configuration whose blocks are of the
+// given types, as the first argument; a directory after it.
+func (a *App) completes(s *scope, types ...string) cobra.CompletionFunc {
+	return func(_ *command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveFilterDirs
+		}
+		return a.addresses(*s, ".", types...), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// completesTarget offers every address, for -target.
+func (a *App) completesTarget(s *scope) cobra.CompletionFunc {
+	return func(_ *command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		dir := "."
+		if len(args) > 0 {
+			dir = args[0]
+		}
+		return a.addresses(*s, dir, "cluster", "stream", "source", "sink", "route"), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// addresses lists what a configuration declares; nothing where it has errors:
+// a completion has no place to say so.
+func (a *App) addresses(s scope, dir string, types ...string) []string {
+	cfg, _ := a.read(s, dir)
+	if cfg == nil {
+		return nil
+	}
+	var found []addr.Addr
+	for _, r := range cfg.Resources {
+		if slices.Contains(types, r.Addr.Type) {
+			found = append(found, r.Addr)
+		}
+	}
+	slices.SortFunc(found, addr.Compare)
+	out := make([]string, len(found))
+	for i, at := range found {
+		out[i] = at.String()
+	}
+	return out
+}
+
+// completed gives the words of a line that is being completed with two dashes
+// before flags, which is the form that the flag parser knows.
+func completed(words []string) []string {
+	out := slices.Clone(words)
+	for i, w := range out {
+		if name, ok := flagName(w); ok && w != "-h" {
+			out[i] = "--" + name
+		}
+	}
+	return out
+}
+
 func (a *App) completionCommand() *command {
 	shells := []string{"bash", "zsh", "fish", "powershell"}
 	return &command{

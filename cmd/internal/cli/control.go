@@ -4,14 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/spf13/pflag"
 
 	"keystone/cmd/internal/api"
+	"keystone/cmd/internal/view"
 	"keystone/cmd/internal/wire"
 	"keystone/configs"
+	"keystone/configs/diag"
 )
 
 // target is which control plane a command talks to.
@@ -41,13 +42,22 @@ func placeOf(dir string, cfg *configs.Config) place {
 const defaultStateDir = ".keystone"
 
 // findPlace is the place of a directory whose configuration may be broken:
-// then its state is where it is by default.
-func (a *App) findPlace(s scope, dir string) place {
-	if cfg, _ := a.read(s, dir); cfg != nil {
-		return placeOf(dir, cfg)
+// then its state is where it is by default. An environment that is not there is refused.
+func (a *App) findPlace(s scope, dir string) (place, error) {
+	cfg, diags := a.read(s, dir)
+	if cfg != nil {
+		return placeOf(dir, cfg), nil
 	}
-	return place{dir: dir, env: a.environment(s), stateDir: filepath.Join(dir, defaultStateDir)}
+	for _, d := range diags {
+		if d.Severity == diag.Error && d.Code == codeUnknownEnv {
+			return place{}, errors.Join(silent(Invalid), view.Diagnostics(a.err, a.style(a.err), located(dir, diag.Diagnostics{d})))
+		}
+	}
+	return place{dir: dir, env: a.environment(s), stateDir: filepath.Join(dir, defaultStateDir)}, nil
 }
+
+// codeUnknownEnv is the code of an environment that the directory does not have.
+const codeUnknownEnv = "KS1011"
 
 // connect gives the running server, or an error that wraps api.ErrNoServer.
 func (a *App) connect(ctx context.Context, t target, p place) (*api.Client, error) {
@@ -117,5 +127,5 @@ func (a *App) who() string {
 			return v
 		}
 	}
-	return fmt.Sprintf("uid %d", os.Getuid())
+	return userName()
 }

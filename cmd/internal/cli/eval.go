@@ -23,7 +23,8 @@ func (a *App) evalCommand() *command {
 		Use:   "eval [flags] EXPR",
 		Short: "Evaluate an expression on an event",
 		Long: "Evaluates an expression as a route would and prints its value as JSON. An expression that\n" +
-			"begins with a dash comes after --.",
+			"begins with a dash comes after --. It is by itself: var.x, local.x and each.x of a configuration\n" +
+			"are written as the values that they have.",
 		Example: "  keystone eval \"position_ms / duration_ms * 100\" -event '{\"position_ms\": 5, \"duration_ms\": 20}'\n" +
 			"  keystone eval \"upper(country)\" -event @event.json",
 		Args: between(1, 1, "one expression, in quotes"),
@@ -34,6 +35,9 @@ func (a *App) evalCommand() *command {
 	cmd.Flags().StringVar(&event, "event", "{}", "the event: `JSON`, - for stdin, or @FILE")
 	return cmd
 }
+
+// codeUnknownConstant is the checker's code for a var.x, local.x or each.x that is not there.
+const codeUnknownConstant = "KS2012"
 
 const maxEvent = 100 << 20
 
@@ -47,6 +51,11 @@ func (a *App) eval(expr, event string) error {
 	}
 	const file = "EXPR"
 	tree, ds := check.Expr(commandText(file, expr), check.Env{Event: types.AnyType})
+	for i := range ds {
+		if ds[i].Code == codeUnknownConstant {
+			ds[i].Detail += " An expression of the command line is by itself: write the value instead."
+		}
+	}
 	if err := view.Diagnostics(a.err, a.style(a.err), api.NewDiagnostics(ds.Sort(), map[string][]byte{file: []byte(expr)})); err != nil {
 		return err
 	}

@@ -20,11 +20,12 @@ type planOptions struct {
 	destroy  bool
 }
 
-func (o *planOptions) planFlags(cmd *command) {
+func (a *App) planFlags(o *planOptions, cmd *command) {
 	f := cmd.Flags()
 	o.scope.flags(f)
 	o.target.flags(f)
 	f.StringArrayVar(&o.targets, "target", nil, "only `ADDRESS` and what it refers to; may be repeated")
+	_ = cmd.RegisterFlagCompletionFunc("target", a.completesTarget(&o.scope)) // the flag is there
 	f.BoolVar(&o.destroy, "destroy", false, "plan the end of everything that the configuration declares")
 	f.BoolVar(&o.asJSON, "json", false, "print JSON")
 }
@@ -45,7 +46,7 @@ func (a *App) planCommand() *command {
 			return a.plan(cmd.Context(), o, dir)
 		},
 	}
-	o.planFlags(cmd)
+	a.planFlags(&o, cmd)
 	cmd.Flags().StringVar(&o.out, "out", "", "save the plan to `FILE`, for keystone apply FILE")
 	cmd.Flags().BoolVar(&o.detailed, "detailed-exitcode", false, "exit 0 without changes, 1 on failure, 2 with changes")
 	return cmd

@@ -33,6 +33,7 @@ func (a *App) restartCommand() *command {
 	}
 	f := cmd.Flags()
 	o.scope.flags(f)
+	cmd.ValidArgsFunction = a.completes(&o.scope, "route")
 	o.target.flags(f)
 	f.BoolVar(&o.AcceptNewTopic, "accept-new-topic", false, "drop the positions in a topic that is no more")
 	return cmd
@@ -46,7 +47,11 @@ func (a *App) restart(ctx context.Context, o restartOptions, name, dir string) e
 	if at.Type != "route" {
 		return usagef("%s is a %s; only a route can be restarted", name, at.Type)
 	}
-	c, err := a.connect(ctx, o.target, a.findPlace(o.scope, dir))
+	place, err := a.findPlace(o.scope, dir)
+	if err != nil {
+		return err
+	}
+	c, err := a.connect(ctx, o.target, place)
 	if err != nil {
 		return err
 	}

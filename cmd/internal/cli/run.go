@@ -47,6 +47,7 @@ func (a *App) runCommand() *command {
 	}
 	f := cmd.Flags()
 	o.flags(f)
+	cmd.ValidArgsFunction = a.completes(&o.scope, "route")
 	f.StringVar(&o.from, "from", "", "read `SOURCE` instead: file:PATH, stdin, or a declared source or stream")
 	f.StringVar(&o.to, "to", "", "write to `SINK` instead: stdout, file:PATH, discard, or a declared sink or stream")
 	f.Int64Var(&o.limit, "limit", 0, "stop after reading `N` records")

@@ -99,8 +99,8 @@ func located(dir string, ds diag.Diagnostics) []api.Diagnostic {
 	files := map[string][]byte{}
 	for i := range ds {
 		name := ds[i].Range.File
-		if name == "" {
-			continue
+		if name == "" || strings.HasPrefix(name, "-") || strings.HasPrefix(name, "KEYSTONE_") {
+			continue // a flag or an environment variable, not a file
 		}
 		if !filepath.IsAbs(name) {
 			name = filepath.Join(dir, name)

@@ -41,7 +41,11 @@ func (a *App) statusCommand() *command {
 const statusInterval = time.Second
 
 func (a *App) status(ctx context.Context, o statusOptions, dir string) error {
-	c, closeIt, err := a.control(ctx, o.target, a.findPlace(o.scope, dir))
+	place, err := a.findPlace(o.scope, dir)
+	if err != nil {
+		return err
+	}
+	c, closeIt, err := a.control(ctx, o.target, place)
 	if err != nil {
 		return err
 	}

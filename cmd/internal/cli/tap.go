@@ -33,6 +33,7 @@ func (a *App) tapCommand() *command {
 	}
 	f := cmd.Flags()
 	o.scope.flags(f)
+	cmd.ValidArgsFunction = a.completes(&o.scope, "route", "stream")
 	o.target.flags(f)
 	f.BoolVar(&o.asJSON, "json", false, "print one JSON object a record, with its position, key and outcome")
 	f.Int64Var(&o.limit, "limit", 0, "stop after `N` records")
@@ -49,7 +50,11 @@ func (a *App) tap(ctx context.Context, o tapOptions, name, dir string) error {
 	if err != nil {
 		return usagef("%v", err)
 	}
-	c, err := a.connect(ctx, o.target, a.findPlace(o.scope, dir))
+	place, err := a.findPlace(o.scope, dir)
+	if err != nil {
+		return err
+	}
+	c, err := a.connect(ctx, o.target, place)
 	if err != nil {
 		return err
 	}

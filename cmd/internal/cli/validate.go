@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"keystone/cmd/internal/view"
+	"keystone/configs"
 )
 
 func (a *App) validateCommand() *command {
@@ -40,10 +41,23 @@ func (a *App) validate(s scope, dir string, asJSON bool) error {
 		if v.WarningCount > 0 {
 			text = "Success! The configuration is valid, but there were some warnings as shown above."
 		}
-		_, err = fmt.Fprintln(a.out, text)
+		if _, err = fmt.Fprintln(a.out, text); err == nil {
+			err = a.unchecked(l.cfg)
+		}
 	}
 	if err == nil && !v.Valid {
 		return silent(Invalid)
 	}
 	return err
+}
+
+// unchecked says which routes read fields that nothing declares. That is no
+// warning: streams without a schema are as good as others.
+func (a *App) unchecked(cfg *configs.Config) error {
+	for _, at := range cfg.Unchecked() {
+		if _, err := fmt.Fprintf(a.err, "Note: %s reads fields of %s, which has no schema: their names are not checked.\n", at, cfg.Routes[at].From.Addr); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // RunResult is `run -json`. Read is the sum of delivered, filtered,
-// dead_lettered, dropped and in_flight.
+// dead_lettered, dropped, abandoned and in_flight.
 type RunResult struct {
 	Route        string           `json:"route"`
 	Read         int64            `json:"read"`
@@ -21,6 +21,7 @@ type RunResult struct {
 	DeadLettered int64            `json:"dead_lettered"`
 	Dropped      int64            `json:"dropped"`
 	InFlight     int64            `json:"in_flight"`
+	Abandoned    int64            `json:"abandoned,omitempty"` // without an outcome when it was stopped: they are read again
 	Written      int64            `json:"written"`
 	Retries      int64            `json:"retries"`
 	Reasons      map[string]int64 `json:"reasons,omitempty"`
@@ -33,7 +34,7 @@ type RunResult struct {
 // NewRunResult gives the JSON form.
 func NewRunResult(route string, c reconcile.Counters, took time.Duration) RunResult {
 	return RunResult{Route: route, Read: c.Read, Delivered: c.Delivered, Filtered: c.Filtered, DeadLettered: c.DeadLettered, Dropped: c.Dropped,
-		InFlight: c.InFlight, Written: c.Written, Retries: c.Retries, Reasons: c.Reasons, Duration: took.Seconds()}
+		InFlight: c.InFlight, Abandoned: c.Abandoned, Written: c.Written, Retries: c.Retries, Reasons: c.Reasons, Duration: took.Seconds()}
 }
 
 // RunSummary prints what came of a run.
@@ -56,8 +57,8 @@ func RunSummary(w io.Writer, s Style, r RunResult) error {
 	if r.DeadLettered > 0 && r.DeadLetters != "" {
 		fmt.Fprintf(&b, "  the dead letters are in %s\n", printable(r.DeadLetters))
 	}
-	if r.InFlight > 0 {
-		fmt.Fprintf(&b, "  %s read without an outcome: they are read again\n", Count(r.InFlight))
+	if n := r.InFlight + r.Abandoned; n > 0 {
+		fmt.Fprintf(&b, "  %s read without an outcome: they are read again\n", Count(n))
 	}
 	for _, reason := range slices.Sorted(maps.Keys(r.Reasons)) {
 		fmt.Fprintf(&b, "  %s: %s\n", printable(reason), Count(r.Reasons[reason]))

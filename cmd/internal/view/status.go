@@ -111,6 +111,15 @@ func notes(b *strings.Builder, s Style, st api.Status) {
 		for _, d := range a.Drift {
 			say(a.Addr, yellow, "drifted: "+d)
 		}
+		for _, h := range a.Hints {
+			say(a.Addr, yellow, h)
+		}
+		if c := a.Counters; c != nil && c.SchemaViolations > 0 {
+			say(a.Addr, yellow, Count(c.SchemaViolations)+" times a required field was missing")
+		}
+		if c := a.Counters; c != nil && c.LostBeforeRead > 0 {
+			say(a.Addr, red, Count(c.LostBeforeRead)+" records were removed from the topic before they were read")
+		}
 	}
 	clusters := make([]string, 0, len(st.Unreachable))
 	for c := range st.Unreachable {

@@ -48,6 +48,12 @@ func (s *server) Status(context.Context) (api.World, error) {
 		}
 		w.Observed.States[a] = state
 	}
+	for a, why := range w.Observed.Unreachable {
+		if state, ok := w.Observed.States[a]; ok && why != "" {
+			state.Health = reconcile.Degraded
+			w.Observed.States[a] = state
+		}
+	}
 	for _, p := range st.Waiting {
 		if state, ok := w.Observed.States[p.Change.Addr]; ok && state.Activity == "" {
 			state.Activity = p.Reason

@@ -71,7 +71,7 @@ func Serve(ctx context.Context, s ServeSpec) error {
 // in the usual place, if anything was stored there. Nil if not.
 func lastGood(s ServeSpec) *configs.Config {
 	at := &configs.Config{Dir: s.Dir, Env: s.Env, Settings: configs.Settings{StateDir: ".keystone"}}
-	if !s.Watch || !store.Exists(at.StateDirPath()) {
+	if !store.Exists(at.StateDirPath()) {
 		return nil
 	}
 	return at

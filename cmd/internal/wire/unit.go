@@ -185,6 +185,7 @@ func counters(s pipeline.Stats) reconcile.Counters {
 		Read: s.Total.Read, Delivered: s.Total.Delivered, Filtered: s.Total.Filtered,
 		DeadLettered: s.Total.DeadLettered, Dropped: s.Total.Dropped, InFlight: s.InFlightRecords,
 		Written: s.Total.Written, Retries: s.Total.Retried, LostBeforeRead: s.LostBeforeRead,
+		Abandoned: s.Total.Abandoned, SchemaViolations: s.Total.SchemaViolations,
 	}
 	for _, r := range s.Total.Reasons {
 		if c.Reasons == nil {

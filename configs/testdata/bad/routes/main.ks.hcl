@@ -12,6 +12,12 @@ route "start" {
   start = "latst" # ERROR: Did you mean "latest"?
 }
 
+route "start_of_source" {
+  from  = source.g
+  to    = stream.a
+  start = "latest" # ERROR: source.g is no stream
+}
+
 route "ab" {
   from = stream.a
   to   = stream.b # ERROR: route.ab → stream.b → route.ba → stream.a → route.ab
