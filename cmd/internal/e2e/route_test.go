@@ -173,6 +173,25 @@ func TestRealRouteAndRestarts(t *testing.T) {
 			p.stop()
 			p = serve(t, f.dir)
 			restarts++
+		case 16_000: // in place, since an option of the target changes
+			p.healthy("route.plays", "running")
+			before, err := p.status()
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := os.ReadFile(filepath.Join(f.dir, "main.ks.hcl"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			config(t, f.dir, strings.Replace(string(text), "stream \"out\" {\n", "stream \"out\" {\n  compression = \"lz4\"\n", 1))
+			until(t, "the edit is taken", func() error {
+				s, err := p.status()
+				if err == nil && s.Serial == before.Serial {
+					err = errors.New("not yet")
+				}
+				return err
+			})
+			restarts++
 		}
 	})
 	repeated := f.oracle(t, broker(t), f.target)
