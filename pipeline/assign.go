@@ -139,6 +139,6 @@ func (s listener) DataLoss(part int32, from, to int64) {
 	w.lostBefore += max(to-from, 0)
 	w.note(err)
 	if w.plan.Load().dataLossStops {
-		w.stopLocked(fmt.Errorf("%w; the route stops because on_data_loss is \"stop\"", err), true)
+		w.stopLocked(fmt.Errorf("%w; the route stops because on_data_loss is \"stop\"", err))
 	}
 }

@@ -20,7 +20,6 @@ type endlessSource struct {
 	left   int
 	turn   int32
 	offset int64
-	buf    []byte
 }
 
 func (s *endlessSource) Open(_ context.Context, _ []record.Position, l sources.Listener) error {

@@ -93,7 +93,7 @@ func (w *Worker) commitLast(life context.Context) bool {
 			return true
 		}
 		if ctx.Err() != nil || isPanic(err) || sources.IsFatal(err) || sinks.IsPermanent(err) {
-			w.stop(fmt.Errorf("the last commit failed, so records will be repeated: %w", err), true)
+			w.stop(fmt.Errorf("the last commit failed, so records will be repeated: %w", err))
 			return false
 		}
 		w.mu.Lock()

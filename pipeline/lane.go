@@ -255,7 +255,7 @@ func (l *lane) halt(t *task, at record.Position) {
 	l.halted = true
 	err := t.halt
 	l.w.note(err)
-	l.w.stopLocked(err, true)
+	l.w.stopLocked(err)
 	l.w.markDirty()
 }
 

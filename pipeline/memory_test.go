@@ -290,7 +290,6 @@ func (s *memSource) committedAt(part int32) int64 {
 type memSink struct {
 	mu     sync.Mutex
 	got    map[int32][]string // by partition, in order of delivery
-	first  map[string]bool
 	writes int
 	hook   func(ctx context.Context, b *record.Batch, take func(i int)) error // nil: takes all
 	async  bool

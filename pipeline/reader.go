@@ -75,14 +75,14 @@ func (w *Worker) read(ctx context.Context) (ended bool, err error) {
 		}
 		p = w.plan.Load()
 		if p.portion(in.Records) < records {
-			w.trickle(ctx, in, p, serial)
+			w.trickle(in, serial)
 			in = nil
 			continue
 		}
 		w.dispatch(in, p, serial, nil)
 		in = nil
 		if d := p.debt(records, bytes); d > 0 && left > 0 {
-			w.throttle(ctx, d, p)
+			w.throttle(d, p)
 		}
 	}
 	return left == 0, nil
@@ -278,7 +278,7 @@ func (w *Worker) flow() {
 }
 
 // throttle waits before reading again; a new plan or the end of reading cuts it short.
-func (w *Worker) throttle(ctx context.Context, d time.Duration, p *plan) {
+func (w *Worker) throttle(d time.Duration, p *plan) {
 	due := time.Now().Add(d)
 	timer := time.AfterFunc(d, func() {
 		w.mu.Lock()

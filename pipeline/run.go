@@ -41,7 +41,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	switch err := w.open(life, readCtx); {
 	case errors.Is(err, errInterrupted):
 	case err != nil:
-		w.stop(err, true)
+		w.stop(err)
 	default:
 		committed := make(chan struct{})
 		commitCtx, stopCommits := context.WithCancel(life)
@@ -51,7 +51,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		}()
 		ended, err := w.read(readCtx)
 		if err != nil {
-			w.stop(err, true)
+			w.stop(err)
 		}
 		w.settleAll()
 		stopCommits()
@@ -176,7 +176,7 @@ func (w *Worker) finish(life context.Context) {
 		return
 	}
 	if err := guard("finish", func() error { return f.Finish(life) }); err != nil {
-		w.stop(fmt.Errorf("finish sink %s: %w", w.spec.Route.To.Addr, err), true)
+		w.stop(fmt.Errorf("finish sink %s: %w", w.spec.Route.To.Addr, err))
 	}
 }
 
@@ -186,7 +186,7 @@ func (w *Worker) close(life context.Context) {
 	defer cancel()
 	report := func(what string, err error) {
 		if err != nil {
-			w.stop(fmt.Errorf("close %s: %w", what, err), true)
+			w.stop(fmt.Errorf("close %s: %w", what, err))
 		}
 	}
 	w.mu.Lock()

@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"context"
 	"sync/atomic"
 
 	"keystone/pipeline/record"
@@ -10,7 +9,7 @@ import (
 // trickle hands on, in parts and each at its time, a batch of which the throttle allows
 // only a part at once: not every source heeds Batch.Want. The parts are the batch's own
 // memory, which goes back when the last of them is done.
-func (w *Worker) trickle(ctx context.Context, in *record.Batch, p *plan, serial int64) {
+func (w *Worker) trickle(in *record.Batch, serial int64) {
 	whole := &shared{w: w, batch: in}
 	whole.users.Store(1)
 	defer whole.done()
@@ -19,7 +18,7 @@ func (w *Worker) trickle(ctx context.Context, in *record.Batch, p *plan, serial 
 		if at > 0 && !w.room() {
 			return // what is left is read again
 		}
-		p = w.plan.Load()
+		p := w.plan.Load()
 		part := whole.part(at, p.portion(in.Records[at:]))
 		at += len(part.Records)
 		records, bytes := len(part.Records), part.Bytes
@@ -29,7 +28,7 @@ func (w *Worker) trickle(ctx context.Context, in *record.Batch, p *plan, serial 
 		}
 		taker = l
 		if d := p.debt(records, bytes); d > 0 {
-			w.throttle(ctx, d, p)
+			w.throttle(d, p)
 		}
 	}
 }

@@ -148,7 +148,7 @@ func (w *Worker) hold(on bool) {
 // commits and closes. It returns when Run has, or with ctx's error. It is
 // for a worker that runs or is about to.
 func (w *Worker) Drain(ctx context.Context) error {
-	w.stop(nil, true)
+	w.stop(nil)
 	select {
 	case <-w.done:
 		return nil
@@ -161,15 +161,15 @@ func (w *Worker) Drain(ctx context.Context) error {
 func (w *Worker) Done() <-chan struct{} { return w.done }
 
 // stop ends reading; err is why, if it is a failure. The first failure stays.
-func (w *Worker) stop(err error, bounded bool) {
+func (w *Worker) stop(err error) {
 	w.mu.Lock()
-	w.stopLocked(err, bounded)
+	w.stopLocked(err)
 	w.mu.Unlock()
 }
 
-func (w *Worker) stopLocked(err error, bounded bool) {
+func (w *Worker) stopLocked(err error) {
 	w.stopping = true
-	w.bounded = w.bounded || bounded
+	w.bounded = true
 	if w.stopErr == nil {
 		w.stopErr = err
 	}
@@ -188,7 +188,7 @@ func (w *Worker) abort(err error) {
 
 func (w *Worker) abortLocked(err error) {
 	w.aborted = true
-	w.stopLocked(err, true)
+	w.stopLocked(err)
 	for _, l := range w.lanes {
 		l.cancel()
 	}

@@ -61,7 +61,7 @@ func (c *checker) call(name string, args []ast.Node, token ir.Span) *ir.Node {
 	}
 	kids := make([]*ir.Node, len(args))
 	for i, a := range args {
-		kids[i] = c.argument(f, kids, i, a)
+		kids[i] = c.argument(f, kids, a)
 	}
 	out := c.parent(ir.Call, types.AnyType, token, kids...)
 	out.Func, out.Name = f, name
@@ -110,8 +110,8 @@ func (c *checker) call(name string, args []ast.Node, token ir.Span) *ir.Node {
 	return out
 }
 
-// argument checks argument i of a call whose earlier ones are checked.
-func (c *checker) argument(f *ir.Func, before []*ir.Node, i int, a ast.Node) *ir.Node {
+// argument checks an argument of a call whose earlier ones are checked.
+func (c *checker) argument(f *ir.Func, before []*ir.Node, a ast.Node) *ir.Node {
 	p, ok := a.(*ast.PredicateNode)
 	if !ok {
 		return c.node(a)

@@ -68,9 +68,9 @@ func (c *checker) operator(op string, token ir.Span, a, b *ir.Node) *ir.Node {
 		c.condition(b, "What "+op+" joins")
 		return c.fold(c.parent(ir.Or, types.BoolType, token, a, b))
 	case "==":
-		return c.equality(ir.Eq, op, token, a, b)
+		return c.equality(ir.Eq, token, a, b)
 	case "!=":
-		return c.equality(ir.Ne, op, token, a, b)
+		return c.equality(ir.Ne, token, a, b)
 	case "<":
 		return c.ordering(ir.Lt, op, token, a, b)
 	case "<=":
@@ -223,7 +223,7 @@ func (c *checker) convert(a, b *ir.Node) string {
 	return ""
 }
 
-func (c *checker) equality(op ir.Op, name string, token ir.Span, a, b *ir.Node) *ir.Node {
+func (c *checker) equality(op ir.Op, token ir.Span, a, b *ir.Node) *ir.Node {
 	out := c.parent(op, types.BoolType, token, a, b)
 	if x, y := class(a.Type), class(b.Type); !c.failed[out] && x != "" && y != "" && x != y {
 		always := map[ir.Op]string{ir.Eq: "false", ir.Ne: "true"}[op]
@@ -357,7 +357,7 @@ func (c *checker) arithmetic(op ir.Op, name string, token ir.Span, a, b *ir.Node
 	}
 	switch {
 	case x == "time" || y == "time":
-		return c.timeArithmetic(out, op, name, a, b)
+		return c.timeArithmetic(out, op, a, b)
 	case x == "" || y == "":
 		if op == ir.Div || op == ir.Pow {
 			out.Type = types.FloatType
@@ -412,7 +412,7 @@ func toNumber(class, text string) string {
 }
 
 // timeArithmetic checks t - t, t + ms, ms + t and t - ms.
-func (c *checker) timeArithmetic(out *ir.Node, op ir.Op, name string, a, b *ir.Node) *ir.Node {
+func (c *checker) timeArithmetic(out *ir.Node, op ir.Op, a, b *ir.Node) *ir.Node {
 	x, y := class(a.Type), class(b.Type)
 	if x == "time" && y == "time" {
 		if op != ir.Sub {

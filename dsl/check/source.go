@@ -12,7 +12,6 @@ import (
 	"unicode/utf8"
 
 	"keystone/configs/diag"
-	"keystone/dsl/ir"
 
 	"github.com/expr-lang/expr/file"
 	"github.com/expr-lang/expr/parser/lexer"
@@ -256,5 +255,3 @@ func (s *source) negated(i int) bool {
 	before := s.token(i - 2)
 	return before.Kind == lexer.EOF || before.Kind == lexer.Operator || before.Is(lexer.Bracket, "(", "[", "{")
 }
-
-func span(t lexer.Token) ir.Span { return ir.Span{Start: t.From, End: t.To} }

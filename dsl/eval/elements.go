@@ -170,15 +170,22 @@ func (b *body) until(m *machine, l []value, t tri, found, none value) value {
 	return none
 }
 
+// truthOf tells whether the predicate holds for an element, or without one
+// whether the element is true; nil is not.
+func (m *machine) truthOf(b *body, l []value, i int, st *site) tri {
+	if b != nil {
+		return b.holds(m, l, i)
+	}
+	if t := m.truth(l[i], st); t != triNil {
+		return t
+	}
+	return triFalse
+}
+
 // count counts the elements for which the predicate holds, or that are true.
 func (b *body) count(m *machine, l []value, st *site) (n int, ok bool) {
 	for i := range l {
-		t := triFalse
-		if b != nil {
-			t = b.holds(m, l, i)
-		} else if t = m.truth(l[i], st); t == triNil {
-			t = triFalse
-		}
+		t := m.truthOf(b, l, i, st)
 		if t == triErr {
 			return 0, false
 		}
@@ -402,7 +409,7 @@ func (m *machine) sorted(keys, vals []value, desc bool, st *site) value {
 		case b.key.k == kNil:
 			return -1
 		}
-		o := 0
+		var o int
 		if a.key.k == kBool {
 			o = order(a.key.n, b.key.n)
 		} else {

@@ -1,6 +1,7 @@
 package eval
 
 import (
+	"errors"
 	"math"
 	"strconv"
 
@@ -87,7 +88,7 @@ func toInt(m *machine, st *site, a []value) value {
 		s := m.text(v)
 		n, err := strconv.ParseInt(string(s), 10, 64)
 		if err != nil || s[0] == '+' {
-			if e, ok := err.(*strconv.NumError); ok && e.Err == strconv.ErrRange {
+			if errors.Is(err, strconv.ErrRange) {
 				return m.fail(st, ir.CodeRange, "The text is a number outside of what an int can be: -2^63 to 2^63-1.")
 			}
 			return m.fail(st, ir.CodeConversion, "The text is not a decimal int.")

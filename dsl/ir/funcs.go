@@ -97,19 +97,19 @@ func gives(t types.Type) result {
 	return func([]types.Type, []*Node) (types.Type, error) { return t, nil }
 }
 
-// same gives the type of argument i.
-func same(i int) result {
+// same gives the type of the first argument.
+func same() result {
 	return func(args []types.Type, _ []*Node) (types.Type, error) {
-		if args[i].Kind == types.Nil {
+		if args[0].Kind == types.Nil {
 			return types.NilType, nil
 		}
-		return args[i], nil
+		return args[0], nil
 	}
 }
 
-// element gives the type of an element of list i.
-func element(i int) result {
-	return func(args []types.Type, _ []*Node) (types.Type, error) { return elemOf(args[i]), nil }
+// element gives the type of an element of the first argument, a list.
+func element() result {
+	return func(args []types.Type, _ []*Node) (types.Type, error) { return elemOf(args[0]), nil }
 }
 
 func elemOf(t types.Type) types.Type {
@@ -180,10 +180,10 @@ func (f *Func) valid(i int, check func(v any) string) *Func {
 	return f
 }
 
-func eg(expr, want string) Example             { return Example{Expr: expr, Want: want} }
-func on(event, expr, want string) Example      { return Example{Expr: expr, Event: event, Want: want} }
-func fails(expr, code string) Example          { return Example{Expr: expr, Error: code} }
-func failsOn(event, expr, code string) Example { return Example{Expr: expr, Event: event, Error: code} }
+func eg(expr, want string) Example        { return Example{Expr: expr, Want: want} }
+func on(event, expr, want string) Example { return Example{Expr: expr, Event: event, Want: want} }
+func fails(expr, code string) Example     { return Example{Expr: expr, Error: code} }
+func failsOn(event, expr string) Example  { return Example{Expr: expr, Event: event, Error: CodeType} }
 
 // Markdown gives the function's section of the reference.
 func (f *Func) Markdown() string {

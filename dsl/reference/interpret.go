@@ -4,7 +4,6 @@ import (
 	"math"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"keystone/dsl/ir"
 	"keystone/dsl/types"
@@ -271,7 +270,7 @@ func slice(n *ir.Node, kids []any) (any, *Error) {
 			return nil, nil
 		}
 	}
-	length := 0
+	var length int
 	var list []any
 	var runes []rune
 	switch x := x.(type) {
@@ -560,5 +559,3 @@ func move(t time.Time, ms int64, back bool) (any, *Error) {
 	seconds, rest := ms/1000, ms%1000
 	return inYears(time.Unix(t.Unix()+seconds, int64(t.Nanosecond())+rest*1e6).UTC())
 }
-
-func runeCount(s string) int64 { return int64(utf8.RuneCountInString(s)) }

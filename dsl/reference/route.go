@@ -171,7 +171,7 @@ func output(o ir.Output, in Input) (any, *Error) {
 	if o.IsObject {
 		return project(o.Object, in)
 	}
-	var v any = o.Lit
+	v := o.Lit
 	if o.Expr != nil {
 		var err *Error
 		if v, err = Written(o.Expr.Root, in, o.Type); err != nil {

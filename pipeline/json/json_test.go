@@ -2,6 +2,7 @@ package json
 
 import (
 	stdjson "encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -113,7 +114,7 @@ func TestDepth(t *testing.T) {
 
 func TestErrorOffset(t *testing.T) {
 	err := scanner(Full).Scan([]byte(`{"a":1,"x":tru}`))
-	if e, ok := err.(*SyntaxError); !ok || e.Offset != 11 {
+	if e, ok := errors.AsType[*SyntaxError](err); !ok || e.Offset != 11 {
 		t.Errorf("got %v, want an error at byte 11", err)
 	}
 }

@@ -124,7 +124,7 @@ func (s *Scanner) object(doc []byte, i int, id int32, depth int) int {
 		case child >= 0:
 			i = s.value(doc, i, child, depth)
 		case lazy:
-			_, i, _ = skipValue(doc, i, depth)
+			_, i = skipValue(doc, i, depth)
 		case i < len(doc) && doc[i] == '"':
 			i, _ = checkString(doc, i+1)
 		default:
@@ -233,7 +233,7 @@ func (s *Scanner) array(doc []byte, i int, id int32, depth int) int {
 		} else if !s.lazy[id] {
 			_, i, _, _ = checkValue(doc, i, depth)
 		} else {
-			_, i, _ = skipValue(doc, i, depth)
+			_, i = skipValue(doc, i, depth)
 		}
 		if i < 0 {
 			return i

@@ -37,31 +37,31 @@ func skipString(doc []byte, i int) int {
 	return fail(len(doc), errEnd)
 }
 
-// skipValue gives where the value at doc[i] begins and ends and what it is.
+// skipValue gives where the value at doc[i] begins and ends.
 // Of strings, numbers and words only so much is checked as is needed to find the end.
-func skipValue(doc []byte, i, depth int) (start, end int, k Kind) {
+func skipValue(doc []byte, i, depth int) (start, end int) {
 	i = space(doc, i)
 	if i >= len(doc) {
-		return i, fail(i, errEnd), Missing
+		return i, fail(i, errEnd)
 	}
 	switch c := doc[i]; c {
 	case '"':
-		return i, skipString(doc, i+1), String
+		return i, skipString(doc, i+1)
 	case '{':
-		return i, skipNested(doc, i, depth), Object
+		return i, skipNested(doc, i, depth)
 	case '[':
-		return i, skipNested(doc, i, depth), Array
+		return i, skipNested(doc, i, depth)
 	case 't', 'f', 'n':
-		end, k = checkWord(doc, i)
-		return i, end, k
+		end, _ = checkWord(doc, i)
+		return i, end
 	case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
 		j := i + 1
 		for j < len(doc) && (isDigit(doc[j]) || doc[j] == '.' || doc[j]|0x20 == 'e' || doc[j] == '+' || doc[j] == '-') {
 			j++
 		}
-		return i, j, Number
+		return i, j
 	}
-	return i, fail(i, errValue), Missing
+	return i, fail(i, errValue)
 }
 
 // skipNested gives the position after the list or object that begins at

@@ -12,7 +12,7 @@ import (
 
 // End gives the position after the value that begins at doc[i].
 func End(doc []byte, i int) int {
-	_, end, _ := skipValue(doc, i, 0)
+	_, end := skipValue(doc, i, 0)
 	return end
 }
 
@@ -84,7 +84,7 @@ func (it *Iter) Next() bool {
 		}
 		i = colon(it.raw, end)
 	}
-	start, end, _ := skipValue(it.raw, i, 0)
+	start, end := skipValue(it.raw, i, 0)
 	it.Start, it.Value = start, it.raw[start:end:end]
 	it.Stop = space(it.raw, end)
 	it.at = it.Stop

@@ -59,7 +59,7 @@ func TestResumeAtEveryOffset(t *testing.T) {
 			b := &record.Batch{Want: record.Want{Records: 1}}
 			for {
 				b.Reset()
-				if err := s.Read(t.Context(), b); err == io.EOF {
+				if err := s.Read(t.Context(), b); errors.Is(err, io.EOF) {
 					break
 				} else if err != nil {
 					t.Fatal(err)
@@ -283,7 +283,7 @@ func TestLongLine(t *testing.T) {
 	var got []string
 	for {
 		b.Reset()
-		if err := s.Read(t.Context(), b); err == io.EOF {
+		if err := s.Read(t.Context(), b); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			t.Fatal(err)
@@ -406,7 +406,7 @@ func BenchmarkRead(b *testing.B) {
 				}
 				for {
 					batch.Reset()
-					if err := src.Read(b.Context(), batch); err == io.EOF {
+					if err := src.Read(b.Context(), batch); errors.Is(err, io.EOF) {
 						break
 					} else if err != nil {
 						b.Fatal(err)

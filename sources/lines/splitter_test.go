@@ -39,7 +39,7 @@ func drain(t interface{ Fatalf(string, ...any) }, s *Splitter, r io.Reader, end 
 		for i := range b.Buf {
 			b.Buf[i] = 0xA5
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			if len(b.Records) > 0 {
 				t.Fatalf("records together with io.EOF")
 			}

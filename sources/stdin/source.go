@@ -128,7 +128,7 @@ func (r *reader) Read(p []byte) (int, error) {
 // failed tells the end of the input from an error. After n bytes both can wait.
 func failed(n int, err error) error {
 	switch {
-	case n > 0 || err == unix.EAGAIN:
+	case n > 0 || errors.Is(err, unix.EAGAIN):
 		return nil
 	case err == nil:
 		return io.EOF
