@@ -19,7 +19,8 @@ import (
 
 	"keystone/reconcile"
 
-	_ "modernc.org/sqlite" // the driver, in pure Go
+	"modernc.org/sqlite" // registers the driver, in pure Go
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // File is the name of the database in the state directory of an environment.
@@ -143,6 +144,9 @@ func (s *Store) Close() error {
 func (s *Store) wrap(what string, err error) error {
 	if err == nil {
 		return nil
+	}
+	if e, ok := errors.AsType[*sqlite.Error](err); ok && e.Code()&0xff == sqlite3.SQLITE_FULL {
+		return fmt.Errorf("%s %s: the disk is full: free some space: %w", what, s.path, err)
 	}
 	return fmt.Errorf("%s %s: %w", what, s.path, err)
 }

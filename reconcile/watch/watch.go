@@ -28,6 +28,9 @@ type Change struct {
 	// Err says why there is no content: the directory is missing, unreadable, or has no
 	// configuration any more. Nobody's goal: what runs goes on.
 	Err error
+	// Again says that the files were no longer this content when they were
+	// read: what they hold at rest is told again, be it this. Only while tell runs.
+	Again func()
 }
 
 // Watcher watches one directory. Make it with New and run it once.
@@ -115,8 +118,12 @@ func (w *Watcher) compare(c *candidate, tell func(Change)) (again bool) {
 	}
 	*c = candidate{}
 	w.last = hash
-	tell(Change{Snapshot: s, Err: err})
-	return false
+	unread := false
+	tell(Change{Snapshot: s, Err: err, Again: func() { unread = true }})
+	if unread {
+		w.last = "not read"
+	}
+	return unread
 }
 
 // events are those of the file system, as long as there are any.

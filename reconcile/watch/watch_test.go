@@ -280,3 +280,36 @@ func TestContentMustComeToRest(t *testing.T) {
 		w.compare(&c, tell)
 	}
 }
+
+// What was not read as it was told is told again, also if it is the same.
+func TestAgain(t *testing.T) {
+	dir := t.TempDir()
+	put := func(text string) string {
+		if err := os.WriteFile(filepath.Join(dir, "main.ks.hcl"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Take(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Hash
+	}
+	w := New(Options{Dir: dir, Debounce: time.Millisecond, Poll: time.Millisecond}, put("a"))
+	want := put("b")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	told := 0
+	w.Run(ctx, func(c Change) {
+		if c.Hash != want {
+			t.Errorf("told %s, want %s", c.Hash, want)
+		}
+		if told++; told < 3 {
+			c.Again()
+			return
+		}
+		cancel()
+	})
+	if told != 3 {
+		t.Errorf("told %d times, want 3", told)
+	}
+}

@@ -193,6 +193,9 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte) (io.R
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 			return nil, fmt.Errorf("%w at %s; start one with `keystone serve`", ErrNoServer, c.where)
 		}
+		if errors.Is(err, fs.ErrPermission) {
+			return nil, fmt.Errorf("the server at %s answers only the user that started it: run this as that user, or start the server with -listen and name it with -server", c.where)
+		}
 		return nil, fmt.Errorf("ask the server at %s: %w", c.where, err)
 	}
 	if resp.StatusCode == http.StatusOK {

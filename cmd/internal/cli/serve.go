@@ -55,7 +55,7 @@ func (a *App) serve(ctx context.Context, o serveOptions, dir string) error {
 		_ = view.Diagnostics(a.err, a.style(a.err), located(dir, ds)) // status shows them too
 	}
 	err := a.deps.Serve(ctx, wire.ServeSpec{Dir: dir, Env: a.environment(o.scope), Watch: o.watch, Listen: o.listen, Ephemeral: o.ephemeral,
-		Takeover: o.takeover, Version: Version(), Log: a.logger(o.debug), Load: load, Show: show})
+		Takeover: o.takeover, Version: Version(), Log: a.logger(o.debug), VarFiles: o.varFiles, Load: load, Show: show})
 	if errors.Is(err, wire.ErrInvalid) {
 		return silent(Invalid)
 	}

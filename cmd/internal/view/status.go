@@ -79,7 +79,16 @@ func statusRow(a api.AddressStatus, now time.Time) []cell {
 	} else {
 		row = append(row, none, none, none, none, none, none)
 	}
-	return append(row, cell{text: strconv.Itoa(a.Restarts), right: true}, text(a.Activity))
+	return append(row, cell{text: strconv.Itoa(a.Restarts), right: true}, text(short(a.Activity)))
+}
+
+// short cuts what a route does to a table's width: the error in it stands in full below.
+func short(activity string) string {
+	const most = 60
+	if r := []rune(activity); len(r) > most {
+		return string(r[:most-1]) + "…"
+	}
+	return activity
 }
 
 func healthColour(h string) colour {

@@ -76,7 +76,7 @@ func (o *offline) Status(ctx context.Context) (api.World, error) {
 		return api.World{}, err
 	}
 	for a, st := range seen.States {
-		if a.Type == "route" && st.Health == reconcile.Running {
+		if st.Health == reconcile.Running {
 			st.Health = reconcile.Stopped
 			seen.States[a] = st
 		}

@@ -18,6 +18,7 @@ import (
 	"keystone/cmd/internal/api"
 	"keystone/configs"
 	"keystone/configs/addr"
+	"keystone/configs/diag"
 	"keystone/pipeline"
 	"keystone/pipeline/record"
 	"keystone/reconcile"
@@ -35,8 +36,7 @@ var ErrInvalid = errors.New("the configuration has errors")
 // Serve runs the control plane until ctx is done, then drains. With errors in
 // the files, what was stored last runs, if anything was.
 func Serve(ctx context.Context, s ServeSpec) error {
-	before, _ := watch.Take(s.Dir) // Load says what is wrong with the files
-	cfg, diags := s.Load()
+	cfg, diags, before := s.loadAtRest(ctx)
 	at := cfg
 	if cfg == nil {
 		s.Show(diags)
@@ -66,6 +66,34 @@ func Serve(ctx context.Context, s ServeSpec) error {
 	}
 	return srv.run(ctx, at, cfg, before)
 }
+
+// loadAtRest loads the files as they are when nobody writes them: a file that
+// an editor has just emptied is a configuration too, that nobody meant.
+func (s ServeSpec) loadAtRest(ctx context.Context) (*configs.Config, diag.Diagnostics, watch.Snapshot) {
+	for range restTries {
+		before, _ := s.take() // Load says what is wrong with the files
+		cfg, diags := s.Load()
+		if now, _ := s.take(); now.Hash == before.Hash || ctx.Err() != nil {
+			return cfg, diags, before
+		}
+		timer := time.NewTimer(restPause)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+	cfg, diags := s.Load()
+	return cfg, diags, watch.Snapshot{}
+}
+
+// How long a start waits for files that are being written.
+const (
+	restTries = 50
+	restPause = 100 * time.Millisecond
+)
+
+func (s ServeSpec) take() (watch.Snapshot, error) { return watch.Take(s.Dir, s.VarFiles...) }
 
 // lastGood tells where the state of a directory is whose files have errors:
 // in the usual place, if anything was stored there. Nil if not.
@@ -253,13 +281,19 @@ func (s *server) take(ctx context.Context, cfg *configs.Config, files watch.Snap
 
 // watch takes each edit; a broken one leaves the last good goal.
 func (s *server) watch(ctx context.Context, since string) {
-	watch.New(watch.Options{Dir: s.spec.Dir, Log: s.log}, since).Run(ctx, func(c watch.Change) {
+	watch.New(watch.Options{Dir: s.spec.Dir, Others: s.spec.VarFiles, Log: s.log}, since).Run(ctx, func(c watch.Change) {
 		if c.Err != nil {
 			s.goals.Broken(nil, c.Err)
 			s.log.Error("the files cannot be read: the last good revision keeps running", "error", c.Err)
 			return
 		}
 		cfg, diags := s.spec.Load()
+		// A: the files come to rest. B: an editor empties one, to write it anew.
+		// A: loads them, and finds a configuration without routes that nobody meant.
+		if now, err := s.spec.take(); err != nil || now.Hash != c.Hash {
+			c.Again()
+			return
+		}
 		if cfg == nil {
 			s.goals.Broken(diags, nil)
 			s.spec.Show(diags)

@@ -59,6 +59,7 @@ type ServeSpec struct {
 	Takeover  bool   // take the namespace from another directory
 	Version   api.Version
 	Log       *slog.Logger
+	VarFiles  []string // that Load reads beside the directory's own
 	Load      func() (*configs.Config, diag.Diagnostics)
 	// Show prints what is wrong with an edit; the last good revision keeps running.
 	Show func(diag.Diagnostics)
