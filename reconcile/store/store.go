@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"keystone/reconcile"
 
@@ -69,8 +70,23 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the state directory: %w", err)
 	}
-	return open(ctx, path, o)
+	// Two processes that make the file at once both read it and want to write:
+	// SQLite refuses one of them without waiting, since neither would give way.
+	for until := time.Now().Add(busyTimeout); ; {
+		s, err := open(ctx, path, o)
+		if e, ok := errors.AsType[*sqlite.Error](err); !ok || e.Code()&0xff != sqlite3.SQLITE_BUSY || time.Now().After(until) {
+			return s, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
+
+// busyTimeout is how long one process waits for another's transaction.
+const busyTimeout = 10 * time.Second
 
 // Exists tells whether there is stored state in a state directory.
 func Exists(dir string) bool {
@@ -95,7 +111,7 @@ func open(ctx context.Context, path string, o Options) (*Store, error) {
 func dsn(path string) string {
 	u := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}
 	q := url.Values{"_txlock": {"immediate"}}
-	for _, p := range []string{"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "cache_size(-1024)", "journal_size_limit(16777216)"} {
+	for _, p := range []string{fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()), "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "cache_size(-1024)", "journal_size_limit(16777216)"} {
 		q.Add("_pragma", p)
 	}
 	u.RawQuery = q.Encode()
