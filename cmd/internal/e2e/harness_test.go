@@ -213,6 +213,12 @@ type status struct {
 }
 
 func (p *process) status() (status, error) {
+	p.t.Helper()
+	select {
+	case <-p.done:
+		p.t.Fatalf("keystone serve ended: %v", p.err)
+	default:
+	}
 	var s status
 	out, err := run(p.t, "status", "-json", p.dir)
 	if err != nil {
