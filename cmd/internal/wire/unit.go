@@ -31,6 +31,7 @@ type unit struct {
 	since    time.Time
 	health   reconcile.Health
 	err      error
+	lastErr  string // of the worker before: shown until the next one is up
 	last     pipeline.Stats // of the worker that ended
 	restarts int
 	draining bool
@@ -76,7 +77,7 @@ func (u *unit) end(w *pipeline.Worker, err error) {
 		u.health = reconcile.Stopped
 		u.log.Info("route stopped", "read", last.Total.Read)
 	case err != nil:
-		u.health, u.err = reconcile.Failed, err
+		u.health, u.err, u.lastErr = reconcile.Failed, err, err.Error()
 		u.log.Error("route failed", "error", err)
 	default:
 		u.health = reconcile.Finished
@@ -150,11 +151,15 @@ func (u *unit) state() reconcile.State {
 	if u.err != nil {
 		st.Error = u.err.Error()
 	}
+	lastErr := u.lastErr
 	u.mu.Unlock()
 	if w != nil {
 		stats = w.Stats()
 		st.Activity, st.Health, st.Error = describe(stats)
 		st.Lag, st.Hints = stats.Lag, stats.Hints
+		if st.Health == reconcile.Starting && st.Error == "" {
+			st.Error = lastErr
+		}
 	}
 	st.Counters = counters(stats)
 	if len(stats.Lanes) > 0 {
