@@ -31,7 +31,7 @@ type unit struct {
 	since    time.Time
 	health   reconcile.Health
 	err      error
-	lastErr  string // of the worker before: shown until the next one is up
+	lastErr  string         // of the worker before: shown until the next one is up
 	last     pipeline.Stats // of the worker that ended
 	restarts int
 	draining bool
