@@ -90,7 +90,7 @@ func (a *App) run(ctx context.Context, o runOptions, name, dir string) error {
 		Log: a.logger(o.debug), Progress: func(st reconcile.State) { progress.Show(st, time.Now()) }})
 	progress.End()
 	r := view.NewRunResult(route.String(), result.Counters, result.Duration)
-	r.Stopped, r.DeadLetters = ctx.Err() != nil, result.DeadLetters
+	r.Stopped, r.DeadLetters, r.Hints = ctx.Err() != nil, result.DeadLetters, result.Hints
 	if eventsOnStdout && errors.Is(err, syscall.EPIPE) {
 		r.Stopped, err = true, nil // `keystone run … | head` has seen enough
 	}

@@ -26,6 +26,7 @@ type RunResult struct {
 	Retries      int64            `json:"retries"`
 	Reasons      map[string]int64 `json:"reasons,omitempty"`
 	Duration     float64          `json:"duration_seconds"`
+	Hints        []string         `json:"hints,omitempty"`        // about events, as status shows them
 	DeadLetters  string           `json:"dead_letters,omitempty"` // the file with them, where there are any
 	Stopped      bool             `json:"stopped,omitempty"`      // by a signal
 	Error        string           `json:"error,omitempty"`
@@ -62,6 +63,9 @@ func RunSummary(w io.Writer, s Style, r RunResult) error {
 	}
 	for _, reason := range slices.Sorted(maps.Keys(r.Reasons)) {
 		fmt.Fprintf(&b, "  %s: %s\n", printable(reason), Count(r.Reasons[reason]))
+	}
+	for _, hint := range r.Hints {
+		fmt.Fprintf(&b, "  %s %s\n", s.paint("note:", yellow), printable(hint))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -87,7 +87,7 @@ func foreground(ctx context.Context, w *pipeline.Worker, progress func(reconcile
 	close(stop)
 	<-told
 	stats := w.Stats()
-	return RunResult{Counters: counters(stats), Duration: time.Since(began)}, err
+	return RunResult{Counters: counters(stats), Duration: time.Since(began), Hints: stats.Hints}, err
 }
 
 // replaceEnds gives the route with its source and sink as the flags say. The

@@ -46,7 +46,8 @@ type RunSpec struct {
 type RunResult struct {
 	Counters    reconcile.Counters
 	Duration    time.Duration
-	DeadLetters string // the file that dead letters went to; "" if they go nowhere or to a stream
+	Hints       []string // about events: names that none had, a filter that was never true
+	DeadLetters string   // the file that dead letters went to; "" if they go nowhere or to a stream
 }
 
 // ServeSpec says how `keystone serve` runs.
