@@ -37,6 +37,7 @@ source "file" "in" {
 
 route "fill" {
   from = source.in
+  key  = "user_id"
   to   = stream.bench_in
 }
 
