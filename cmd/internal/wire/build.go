@@ -70,7 +70,7 @@ func (p *plant) build(ctx context.Context, j job) (w *pipeline.Worker, flush fun
 		}
 		_, checkpoints := sink.(sinks.Checkpointer)
 		if j.cfg.Streams[r.From.Addr] != nil && !checkpoints {
-			m := &mirror{to: s.Positions, route: r.Addr}
+			m := &mirror{to: s.Positions, route: r.Addr, log: s.Log}
 			s.Positions, flush = m, m.Flush
 		}
 	}

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -15,10 +16,12 @@ const mirrorInterval = 5 * time.Second
 
 // mirror copies what a route commits to its consumer group into the store, now
 // and then. The group's own offsets count as long as there are any; when they
-// expire or are lost, the route goes on from the mirror and not from `start`.
+// expire or are lost, the route goes on from the mirror and not from `start`. A
+// store that fails therefore holds up no commit: it is logged and tried again.
 type mirror struct {
 	to    pipeline.Positions
 	route addr.Addr
+	log   *slog.Logger
 
 	mu      sync.Mutex // guards what follows; held while the store writes, so that the newest is written last
 	saved   time.Time
@@ -38,7 +41,11 @@ func (m *mirror) SavePositions(ctx context.Context, _ addr.Addr, from []record.P
 	if time.Since(m.saved) < mirrorInterval {
 		return nil
 	}
-	return m.flush(ctx)
+	if err := m.flush(ctx); err != nil {
+		m.saved = time.Now() // the next attempt is not at once
+		m.log.Warn("the mirrored positions are older than the group's own", "error", err)
+	}
+	return nil
 }
 
 // Flush writes what is not written yet: when the worker has ended.
