@@ -167,6 +167,9 @@ func (w *Worker) commit(ctx context.Context, only *lane) error {
 
 	w.unlock()
 	err := guard("commit", func() (err error) {
+		if err := w.savePrograms(ctx, lanes); err != nil {
+			return err
+		}
 		state, err = w.store(ctx, done, all, state)
 		return err
 	})

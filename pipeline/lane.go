@@ -61,8 +61,10 @@ type lane struct {
 	claimed   record.Position // at most once: committed before it is written
 	committed record.Position
 	counts    Counts
-	revision  int64 // of the last batch read
-	from      int64 // first offset read with it
+	revision  int64          // of the last batch read
+	from      int64          // first offset read with it
+	ran       *plan          // of the last batch read
+	starts    []ProgramStart // not stored yet
 }
 
 func (w *Worker) newLane(start record.Position) *lane {
@@ -100,8 +102,9 @@ func (l *lane) push(t *task) {
 	l.bytes += t.bytes
 	l.records += int64(t.read)
 	l.w.inFlight += t.bytes
-	if t.read > 0 && (l.revision != t.plan.revision || l.counts.Read == int64(t.read)) {
-		l.revision, l.from = t.plan.revision, t.in.Records[0].Offset
+	if t.read > 0 && l.ran != t.plan {
+		l.began(t)
+		l.ran, l.revision, l.from = t.plan, t.plan.revision, t.in.Records[0].Offset
 	}
 }
 

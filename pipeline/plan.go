@@ -26,6 +26,7 @@ func programEvals(p *eval.Program) func() evaluator {
 // processed by the plan that was current when it was read.
 type plan struct {
 	revision       int64
+	route          *configs.Route
 	onError        configs.OnError
 	parallelism    int
 	maxInFlight    int64
@@ -49,6 +50,7 @@ type plan struct {
 func newPlan(evals func() evaluator, r *configs.Route, revision int64, letters bool) *plan {
 	p := &plan{
 		revision:       revision,
+		route:          r,
 		onError:        r.OnError,
 		parallelism:    r.Parallelism,
 		maxInFlight:    or(r.Limits.MaxInFlightBytes, 64<<20),

@@ -54,6 +54,7 @@ type Spec struct {
 	Sink        sinks.Sink
 	DeadLetters DeadLetters // nil where on_error is not dead_letter
 	Positions   Positions   // nil: the source keeps its own and the sink has no state
+	Programs    Programs    // nil: nobody wants to know which program ran
 	Limit       int64       // stop after reading so many records; 0: none
 	Tap         Tap         // nil: nobody can watch
 	Log         *slog.Logger

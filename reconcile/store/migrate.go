@@ -81,6 +81,27 @@ var formats = [...]string{
 		since INTEGER NOT NULL,
 		token INTEGER NOT NULL  -- grows with every holder
 	) STRICT, WITHOUT ROWID;`,
+
+	`CREATE TABLE program_goals (
+		hash BLOB PRIMARY KEY,      -- SHA-256 of the goal
+		data BLOB NOT NULL          -- gzip: a route and what it refers to
+	) STRICT, WITHOUT ROWID;
+
+	CREATE TABLE programs (
+		namespace TEXT NOT NULL,
+		route     TEXT NOT NULL,
+		source    TEXT NOT NULL,
+		partition INTEGER NOT NULL,
+		seq       INTEGER NOT NULL, -- in the order in which they ran
+		first     INTEGER NOT NULL, -- offset that it began at
+		identity  TEXT NOT NULL,
+		kind      TEXT NOT NULL,    -- start, swap, rewind, skip
+		revision  INTEGER NOT NULL,
+		time      INTEGER NOT NULL,
+		goal      BLOB REFERENCES program_goals (hash),
+		PRIMARY KEY (namespace, route, source, partition, seq)
+	) STRICT, WITHOUT ROWID;
+	CREATE INDEX programs_goal ON programs (goal);`,
 }
 
 // migrate takes the steps that the file lacks, in one transaction.

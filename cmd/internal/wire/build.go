@@ -32,6 +32,7 @@ type job struct {
 	store    bool        // positions are kept
 	as       addr.Addr   // whose positions; zero: the route's own
 	taps     *taps       // nil: nobody can watch
+	programs *programs   // remembers which program ran; nil: nobody does
 	stays    func() bool // whether the worker that ends is followed by another at once; nil: never
 }
 
@@ -62,9 +63,15 @@ func (p *plant) build(ctx context.Context, j job) (w *pipeline.Worker, flush fun
 	if j.taps != nil {
 		s.Tap = j.taps
 	}
+	if j.programs != nil {
+		if err := j.programs.add(j.cfg, r, sourceKind); err != nil {
+			return nil, nil, err
+		}
+		s.Programs = j.programs
+	}
 	flush = func(context.Context) error { return nil }
 	if j.store && sourceKind != "stdin" {
-		s.Positions = p.positions(r.From.Addr.String()+" "+sourceKind, r.To.Addr.String()+" "+sinkKind)
+		s.Positions = p.positions(sourceName(r, sourceKind), r.To.Addr.String()+" "+sinkKind)
 		if !j.as.IsZero() {
 			s.Positions = renamed{s.Positions, j.as}
 		}

@@ -29,6 +29,7 @@ type plant struct {
 	log       *slog.Logger
 	pool      *client.Pool
 	positions func(source, sink string) pipeline.Positions
+	programs  programStore
 
 	mu      sync.Mutex // guards everything below; held while the broker starts
 	broker  *embedded.Broker

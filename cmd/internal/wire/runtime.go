@@ -212,7 +212,7 @@ func (r *runtime) applyRoute(ctx context.Context, goal *configs.Config, c reconc
 		r.mu.Unlock()
 		return err
 	}
-	if c.Action == reconcile.Update && route.Enabled && r.swap(u, route, c) {
+	if c.Action == reconcile.Update && route.Enabled && r.swap(u, goal, route, c) {
 		return nil
 	}
 	if c.Action == reconcile.Drain && route.Enabled {
@@ -235,7 +235,7 @@ func (r *runtime) applyRoute(ctx context.Context, goal *configs.Config, c reconc
 		u.disable(c.After)
 		return nil
 	}
-	w, flush, err := r.build(ctx, job{cfg: goal, route: route, group: group, topics: r.topicNames(goal), revision: r.serial(), store: true, taps: u.tap, stays: u.staying})
+	w, flush, err := r.build(ctx, job{cfg: goal, route: route, group: group, topics: r.topicNames(goal), revision: r.serial(), store: true, taps: u.tap, programs: u.programs, stays: u.staying})
 	if err != nil {
 		u.fail(c.After, err)
 		return err
@@ -250,7 +250,7 @@ func (r *runtime) applyRoute(ctx context.Context, goal *configs.Config, c reconc
 }
 
 // swap changes what is live of a running route, and tells whether it could.
-func (r *runtime) swap(u *unit, route *configs.Route, c reconcile.Change) bool {
+func (r *runtime) swap(u *unit, goal *configs.Config, route *configs.Route, c reconcile.Change) bool {
 	w := u.running()
 	if w == nil {
 		return false
@@ -258,6 +258,9 @@ func (r *runtime) swap(u *unit, route *configs.Route, c reconcile.Change) bool {
 	program, err := dsl.Compile(route.Checked)
 	if err != nil {
 		return false // build says why
+	}
+	if err := u.programs.add(goal, route, kindOf(goal, route.From.Addr)); err != nil {
+		return false
 	}
 	w.Swap(program, route, r.serial())
 	u.mu.Lock()
@@ -285,7 +288,7 @@ func (r *runtime) unit(a addr.Addr, create bool) *unit {
 	defer r.mu.Unlock()
 	u := r.units[a]
 	if u == nil && create {
-		u = &unit{addr: a, log: r.log.With("route", a.String()), tap: &taps{}, health: reconcile.Stopped}
+		u = &unit{addr: a, log: r.log.With("route", a.String()), tap: &taps{}, programs: &programs{to: r.programs}, health: reconcile.Stopped}
 		r.units[a] = u
 	}
 	return u

@@ -21,6 +21,7 @@ type unit struct {
 	log  *slog.Logger
 	tap  *taps
 
+	programs *programs  // that ran
 	mu       sync.Mutex // guards everything below; no I/O under it
 	resource *configs.Resource
 	group    string
