@@ -92,7 +92,7 @@ func there(st State) bool {
 		return true
 	}
 	switch st.Health {
-	case Running, Starting, Draining, Failed, Degraded, Finished:
+	case Running, Starting, Draining, Failed, Degraded, Finished, Paused:
 		return true
 	}
 	return false
@@ -124,6 +124,7 @@ func (d *differ) present(after *configs.Resource) (Change, bool) {
 		c.Kept = st.Kept
 	}
 	if !seen || !there(st) {
+		d.held(c.Addr, st)
 		c.Action = Create
 		d.impact(&c, st)
 		return c, true
@@ -138,6 +139,7 @@ func (d *differ) present(after *configs.Resource) (Change, bool) {
 	}
 	d.dependencies(&c, st)
 	d.condition(&c, st)
+	d.held(c.Addr, st)
 	if c.Action == NoOp {
 		return c, false
 	}
@@ -293,6 +295,10 @@ func (d *differ) condition(c *Change, st State) {
 		reason = missing(c.Addr)
 	case Stopped:
 		reason = "it is stopped"
+	case Drained:
+		if st.Held == nil {
+			reason = "it was drained, and should run"
+		}
 	case Disabled:
 		reason = "it is disabled, and should run"
 	}
@@ -319,7 +325,7 @@ func missing(a addr.Addr) string {
 }
 
 func working(h Health) bool {
-	return h == Running || h == Starting || h == Draining || h == Failed || h == Degraded
+	return h == Running || h == Starting || h == Draining || h == Failed || h == Degraded || h == Paused
 }
 
 // absent gives the changes of addresses that are there and not in the goal.

@@ -109,6 +109,17 @@ func TestDiff(t *testing.T) {
 		}, `update route.tv; live filter: "a" -> "b"`},
 		{"a crash in a change", nil, func(o *Observed) { o.with("stream.tv", func(s *State) { s.Interrupted = s.Resource }) },
 			"repair stream.tv; an earlier change did not finish"},
+		{"a drained route stays down", nil, func(o *Observed) {
+			o.with("route.tv", func(s *State) { s.Health, s.Held = Drained, &Hold{Kind: HoldDrain} })
+		}, ""},
+		{"a paused one is well", nil, func(o *Observed) {
+			o.with("route.tv", func(s *State) { s.Health, s.Held = Paused, &Hold{Kind: HoldPause, Who: "me"} })
+		}, ""},
+		{"and takes edits", func(b *blocks) { b.set(must("route.tv"), "filter", `"b"`) }, func(o *Observed) {
+			o.with("route.tv", func(s *State) { s.Health, s.Held = Paused, &Hold{Kind: HoldPause, Who: "me"} })
+		}, `update route.tv; live filter: "a" -> "b"`},
+		{"a resumed one starts", nil, func(o *Observed) { o.with("route.tv", func(s *State) { s.Health = Drained }) },
+			"repair route.tv; it was drained, and should run"},
 		{"a worker without a goal", nil, func(o *Observed) { o.States[must("route.ghost")] = State{Health: Running} },
 			"delete route.ghost; it runs without being in the goal"},
 		{"nothing of it is there any more", nil, func(o *Observed) { o.States[must("route.ghost")] = State{Health: Stopped} }, ""},

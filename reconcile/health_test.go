@@ -44,6 +44,9 @@ func TestMonitor(t *testing.T) {
 	none(look(time.Second, State{Health: Disabled, Lag: 5}))
 	none(look(time.Hour, State{Health: Disabled, Lag: 5}))
 
+	none(look(time.Second, State{Health: Paused, Lag: 5}))
+	none(look(time.Hour, State{Health: Paused, Lag: 5})) // whoever is held back is not stalled
+
 	restarted := func(n int) State { return State{Health: Running, Restarts: n, Error: "boom"} }
 	none(look(time.Second, restarted(0)))
 	none(look(time.Second, restarted(1)))

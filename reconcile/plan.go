@@ -122,6 +122,8 @@ const (
 	Degraded Health = "degraded" // runs, but something is wrong
 	Missing  Health = "missing"  // in the goal, not in the world
 	Disabled Health = "disabled" // enabled = false
+	Paused   Health = "paused"   // an operator holds it back: its worker stays, and does not read
+	Drained  Health = "drained"  // an operator holds it back: no worker runs
 	Finished Health = "finished" // its source ended, and everything is delivered
 )
 
@@ -154,6 +156,8 @@ type State struct {
 	Reading Reading
 	// Topic is what a stream's topic holds.
 	Topic Topic
+	// Held is set while an operator holds the route back; nil if nobody does.
+	Held *Hold
 	// Conditions are what the health monitor concludes from successive observations.
 	Conditions []Condition
 }

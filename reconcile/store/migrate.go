@@ -102,6 +102,16 @@ var formats = [...]string{
 		PRIMARY KEY (namespace, route, source, partition, seq)
 	) STRICT, WITHOUT ROWID;
 	CREATE INDEX programs_goal ON programs (goal);`,
+
+	// What operators hold back.
+	`CREATE TABLE holds (
+		namespace TEXT NOT NULL,
+		route     TEXT NOT NULL,
+		kind      TEXT NOT NULL, -- pause, drain
+		who       TEXT NOT NULL,
+		since     INTEGER NOT NULL,
+		PRIMARY KEY (namespace, route)
+	) STRICT, WITHOUT ROWID;`,
 }
 
 // migrate takes the steps that the file lacks, in one transaction.

@@ -38,7 +38,7 @@ type memory struct {
 	applied api.ApplyOptions
 	tapped  chan struct{} // closed when a tap ended
 
-	restarted api.RestartOptions
+	operated api.Operate
 }
 
 func (m *memory) Status(context.Context) (api.World, error) {
@@ -73,12 +73,16 @@ func (m *memory) Apply(_ context.Context, goal *configs.Config, o api.ApplyOptio
 	return api.ApplyResult{Serial: m.serial, Done: 1, Counts: api.Counts{Add: 1}}, nil
 }
 
-func (m *memory) Restart(_ context.Context, a addr.Addr, o api.RestartOptions) error {
-	if a.Name != "tv" {
-		return &api.NotFoundError{Addr: a.String(), Known: []string{"route.tv"}}
+func (m *memory) Operate(_ context.Context, o api.Operate) (api.Operated, error) {
+	if o.Addresses[0] != "route.tv" {
+		return api.Operated{}, &api.NotFoundError{Addr: o.Addresses[0], Known: []string{"route.tv"}}
 	}
-	m.restarted = o
-	return nil
+	m.operated = o
+	return api.Operated{FormatVersion: api.FormatVersion, Verb: o.Verb, Routes: []api.Operation{{Addr: "route.tv", Now: "running", Does: "starts again", Loses: []string{"its positions"}}}}, nil
+}
+
+func (m *memory) Audit(_ context.Context, limit int) ([]api.AuditLine, error) {
+	return api.NewAudit([]reconcile.AuditEntry{{Time: time.Unix(1, 0).UTC(), Who: "tester", Action: "pause", Addr: "route.tv", Serial: int64(limit)}}), nil
 }
 
 func (m *memory) Tap(ctx context.Context, a addr.Addr, _ api.TapOptions, emit func(api.TapEvent) error) error {
@@ -168,15 +172,24 @@ func TestClient(t *testing.T) {
 	}
 }
 
-func TestRestart(t *testing.T) {
+func TestOperate(t *testing.T) {
 	m := &memory{}
 	c := serveUnix(t, m)
-	if err := c.Restart(t.Context(), addr.New("route", "tv"), api.RestartOptions{AcceptNewTopic: true}); err != nil || !m.restarted.AcceptNewTopic {
-		t.Errorf("restart: %v, the server was asked %+v", err, m.restarted)
+	asked := api.Operate{Verb: api.Restart, Addresses: []string{"route.tv"}, Plan: true, Who: "tester", AcceptNewTopic: true}
+	done, err := c.Operate(t.Context(), asked)
+	if d := cmp.Diff(asked, m.operated); err != nil || d != "" || done.Due() != 1 || done.Failed() != 0 || done.Routes[0].Loses[0] != "its positions" {
+		t.Errorf("restart: %v, the answer is %+v, what was asked differs: %s", err, done, d)
 	}
-	err := c.Restart(t.Context(), addr.New("route", "tw"), api.RestartOptions{})
+	_, err = c.Operate(t.Context(), api.Operate{Verb: api.Pause, Addresses: []string{"route.tw"}})
 	if e, ok := errors.AsType[*api.NotFoundError](err); !ok || !strings.Contains(e.Error(), `Did you mean "route.tv"?`) {
-		t.Errorf("restart of nothing: %v", err)
+		t.Errorf("pause of nothing: %v", err)
+	}
+	if _, err := c.Operate(t.Context(), api.Operate{Verb: "explode", Addresses: []string{"route.tv"}}); err == nil || !strings.Contains(err.Error(), "there is no verb") {
+		t.Errorf("a verb that is none: %v", err)
+	}
+	lines, err := c.Audit(t.Context(), 7)
+	if err != nil || len(lines) != 1 || lines[0].Who != "tester" || lines[0].Serial != 7 {
+		t.Errorf("audit: %+v, %v", lines, err)
 	}
 }
 

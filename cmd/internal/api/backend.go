@@ -32,8 +32,7 @@ type Backend interface {
 	Apply(ctx context.Context, goal *configs.Config, o ApplyOptions, progress func(ApplyEvent)) (ApplyResult, error)
 	// Tap calls emit with records as they pass, until ctx or emit ends it.
 	Tap(ctx context.Context, a addr.Addr, o TapOptions, emit func(TapEvent) error) error
-	// Restart finishes what a route has in flight and has it started again at once.
-	Restart(ctx context.Context, a addr.Addr, o RestartOptions) error
+	Operator
 }
 
 // World is the goal and what was observed.
@@ -96,13 +95,6 @@ type ApplyResult struct {
 	Done    int    `json:"done"`
 	Failed  int    `json:"failed"`
 	Counts  Counts `json:"counts"` // of what was done
-}
-
-// RestartOptions say how a route starts again.
-type RestartOptions struct {
-	// AcceptNewTopic drops the positions in a topic that was deleted and created
-	// again: the new one is read from its beginning.
-	AcceptNewTopic bool `json:"accept_new_topic,omitempty"`
 }
 
 // TapOptions say what to show of a route or stream.

@@ -26,7 +26,7 @@ type Control interface {
 	Plan(ctx context.Context, goal *configs.Config, o PlanOptions) (Plan, error)
 	Apply(ctx context.Context, goal *configs.Config, o ApplyOptions, progress func(ApplyEvent)) (ApplyResult, error)
 	Tap(ctx context.Context, a addr.Addr, o TapOptions, emit func(TapEvent) error) error
-	Restart(ctx context.Context, a addr.Addr, o RestartOptions) error
+	Operator
 }
 
 // ErrNoServer says that nothing listens where the server should be.
@@ -144,19 +144,6 @@ func (c *Client) Tap(ctx context.Context, a addr.Addr, o TapOptions, emit func(T
 	}
 }
 
-// Restart has a route finished and started again.
-func (c *Client) Restart(ctx context.Context, a addr.Addr, o RestartOptions) error {
-	body, err := json.Marshal(restartRequest{Address: a.String(), RestartOptions: o})
-	if err != nil {
-		return fmt.Errorf("write the request: %w", err)
-	}
-	answer, err := c.do(ctx, http.MethodPost, "/v1/restart", body)
-	if err != nil {
-		return err
-	}
-	return answer.Close()
-}
-
 func (c *Client) get(ctx context.Context, path string, into any) error {
 	body, err := c.do(ctx, http.MethodGet, path, nil)
 	if err != nil {
@@ -249,9 +236,4 @@ func (l Local) Apply(ctx context.Context, goal *configs.Config, o ApplyOptions, 
 // Tap shows records as they pass.
 func (l Local) Tap(ctx context.Context, a addr.Addr, o TapOptions, emit func(TapEvent) error) error {
 	return l.Backend.Tap(ctx, a, o, emit)
-}
-
-// Restart has a route finished and started again.
-func (l Local) Restart(ctx context.Context, a addr.Addr, o RestartOptions) error {
-	return l.Backend.Restart(ctx, a, o)
 }

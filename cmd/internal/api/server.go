@@ -52,7 +52,8 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /v1/plan", s.plan)
 	mux.HandleFunc("POST /v1/apply", s.apply)
 	mux.HandleFunc("GET /v1/tap", s.tap)
-	mux.HandleFunc("POST /v1/restart", s.restart)
+	mux.HandleFunc("POST /v1/operate", s.operate)
+	mux.HandleFunc("GET /v1/audit", s.audit)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.Handle("GET /metrics", metricsHandler(s.Backend, s.Version))
@@ -176,32 +177,6 @@ func (s *Server) apply(w http.ResponseWriter, r *http.Request) {
 		last = applyLine{Error: bodyOf(err)}
 	}
 	_ = lines.write(last)
-}
-
-// restartRequest is what restart is asked with.
-type restartRequest struct {
-	Address string `json:"address"`
-	RestartOptions
-}
-
-func (s *Server) restart(w http.ResponseWriter, r *http.Request) {
-	var req restartRequest
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxHeaderBytes))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&req); err != nil {
-		s.refuse(w, &requestError{fmt.Errorf("read the request: %w", err)})
-		return
-	}
-	a, err := addr.Parse(req.Address)
-	if err != nil {
-		s.refuse(w, &requestError{err})
-		return
-	}
-	if err := s.Backend.Restart(r.Context(), a, req.RestartOptions); err != nil {
-		s.refuse(w, err)
-		return
-	}
-	s.answer(w, struct{}{})
 }
 
 // tapLine is one line of a tap; exactly one field is set.

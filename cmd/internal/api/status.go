@@ -40,6 +40,7 @@ type AddressStatus struct {
 	Lag      *int64              `json:"lag,omitempty"` // absent: not known
 	Group    string              `json:"group,omitempty"`
 	Counters *reconcile.Counters `json:"counters,omitempty"` // of a route
+	Held     *reconcile.Hold     `json:"held,omitempty"`     // by an operator
 }
 
 // NewStatus gives the shown form, in address order.
@@ -63,7 +64,7 @@ func NewStatus(w World, v Version) Status {
 
 func newAddressStatus(a addr.Addr, st reconcile.State) AddressStatus {
 	s := AddressStatus{Addr: a.String(), Health: string(st.Health), Since: st.Since, Activity: st.Activity, Error: st.Error,
-		Drift: st.Drift, Hints: st.Hints, Restarts: st.Restarts, Group: st.Group}
+		Drift: st.Drift, Hints: st.Hints, Restarts: st.Restarts, Group: st.Group, Held: st.Held}
 	if st.Resource != nil {
 		s.Kind = st.Resource.Kind
 	}

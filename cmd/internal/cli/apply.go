@@ -87,7 +87,11 @@ func (a *App) apply(ctx context.Context, o applyOptions, dir string) error {
 		if o.asJSON {
 			return usagef("apply -json cannot ask: add -auto-approve, or apply a saved plan")
 		}
-		if err := a.confirm(ctx, o.destroy); err != nil {
+		question := "Do you want to perform these actions?"
+		if o.destroy {
+			question = "Do you really want to destroy all of this?"
+		}
+		if err := a.confirm(ctx, "apply", question, "yes", ", or save a plan with `keystone plan -out FILE` and apply that"); err != nil {
 			return err
 		}
 	}
@@ -139,22 +143,19 @@ func (a *App) carryOut(ctx context.Context, o applyOptions, c api.Control, goal 
 	return err
 }
 
-// confirm asks as Terraform does: only "yes" is yes.
-func (a *App) confirm(ctx context.Context, destroy bool) error {
+// confirm asks as Terraform does: only the word, such as "yes", is yes. Without
+// a terminal it says to add -auto-approve, and what else helps.
+func (a *App) confirm(ctx context.Context, command, question, word, without string) error {
 	if f, ok := a.in.(*os.File); !ok || !term.IsTerminal(int(f.Fd())) {
-		return usagef("there is no terminal to ask on: add -auto-approve, or save a plan with `keystone plan -out FILE` and apply that")
+		return usagef("there is no terminal to ask on: add -auto-approve%s", without)
 	}
-	question := "Do you want to perform these actions?"
-	if destroy {
-		question = "Do you really want to destroy all of this?"
-	}
-	fmt.Fprintf(a.out, "\n%s\n  Only 'yes' will be accepted to approve.\n\n  Enter a value: ", question)
+	fmt.Fprintf(a.out, "\n%s\n  Only '%s' will be accepted to approve.\n\n  Enter a value: ", question, word)
 	answer, err := readLine(ctx, a.in)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s %w", command, err)
 	}
-	if answer != "yes" {
-		return fmt.Errorf("apply cancelled")
+	if answer != word {
+		return fmt.Errorf("%s cancelled", command)
 	}
 	fmt.Fprintln(a.out)
 	return nil
@@ -173,10 +174,10 @@ func readLine(ctx context.Context, r io.Reader) (string, error) {
 	}()
 	select {
 	case <-ctx.Done():
-		return "", fmt.Errorf("apply cancelled")
+		return "", fmt.Errorf("cancelled")
 	case g := <-got:
 		if g.err != nil && g.text == "" {
-			return "", fmt.Errorf("apply cancelled: %w", g.err)
+			return "", fmt.Errorf("cancelled: %w", g.err)
 		}
 		return g.text, nil
 	}

@@ -19,6 +19,17 @@ func (a *App) completes(s *scope, types ...string) cobra.CompletionFunc {
 	}
 }
 
+// completesMany offers the addresses that are not named yet, for every argument.
+func (a *App) completesMany(s *scope, types ...string) cobra.CompletionFunc {
+	return func(_ *command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		left := slices.DeleteFunc(a.addresses(*s, ".", types...), func(at string) bool { return slices.Contains(args, at) })
+		if len(args) > 0 && len(left) == 0 {
+			return nil, cobra.ShellCompDirectiveFilterDirs
+		}
+		return left, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
 // completesTarget offers every address, for -target.
 func (a *App) completesTarget(s *scope) cobra.CompletionFunc {
 	return func(_ *command, args []string, _ string) ([]string, cobra.ShellCompDirective) {

@@ -97,7 +97,7 @@ func healthColour(h string) colour {
 		return green
 	case reconcile.Failed, reconcile.Missing:
 		return red
-	case reconcile.Degraded, reconcile.Draining, reconcile.Starting:
+	case reconcile.Degraded, reconcile.Draining, reconcile.Starting, reconcile.Paused, reconcile.Drained:
 		return yellow
 	}
 	return dim

@@ -59,7 +59,11 @@ func (o *offline) stored(ctx context.Context) (reconcile.Revision, *configs.Conf
 // world is as if the stored goal had been brought about.
 func (o *offline) world(ctx context.Context) (reconcile.Revision, reconcile.Observed, error) {
 	r, cfg, err := o.stored(ctx)
-	return r, worldOf(r, cfg), err
+	if err != nil {
+		return r, reconcile.Observed{}, err
+	}
+	seen, err := o.held(ctx, worldOf(r, cfg))
+	return r, seen, err
 }
 
 func worldOf(r reconcile.Revision, cfg *configs.Config) reconcile.Observed {
@@ -93,7 +97,11 @@ func (o *offline) Plan(ctx context.Context, goal *configs.Config, p api.PlanOpti
 	if err != nil {
 		return reconcile.Plan{}, err
 	}
-	plan, err := planFor(goal, r, cfg, worldOf(r, cfg), p)
+	seen, err := o.held(ctx, worldOf(r, cfg))
+	if err != nil {
+		return reconcile.Plan{}, err
+	}
+	plan, err := planFor(goal, r, cfg, seen, p)
 	plan.Offline = true
 	return plan, err
 }
@@ -134,10 +142,5 @@ func (o *offline) Apply(ctx context.Context, goal *configs.Config, p api.ApplyOp
 
 // Tap needs a running server.
 func (o *offline) Tap(context.Context, addr.Addr, api.TapOptions, func(api.TapEvent) error) error {
-	return fmt.Errorf("%w: nothing runs here; start `keystone serve`", api.ErrUnsupported)
-}
-
-// Restart needs a running server.
-func (o *offline) Restart(context.Context, addr.Addr, api.RestartOptions) error {
 	return fmt.Errorf("%w: nothing runs here; start `keystone serve`", api.ErrUnsupported)
 }

@@ -11,21 +11,18 @@ import (
 	"keystone/pipeline/record"
 )
 
-// Restart drains a route and has it started at once, whatever its back-off says.
-func (s *server) Restart(ctx context.Context, a addr.Addr, o api.RestartOptions) error {
+// restart drains a route and has it started at once, whatever its back-off says.
+func (s *server) restart(ctx context.Context, a addr.Addr, acceptNewTopic bool) error {
 	goal := s.goals.State().Config
 	u := s.runtime.unit(a, false)
 	if goal == nil || goal.Routes[a] == nil || u == nil {
 		return s.notFound(a)
 	}
 	route := goal.Routes[a]
-	if o.AcceptNewTopic && goal.Streams[route.From.Addr] == nil {
-		return fmt.Errorf("%s reads %s, which has no topic: restart it without -accept-new-topic", a, route.From.Addr)
-	}
 	if err := u.stop(ctx); err != nil {
 		s.log.Warn("the route's worker did not drain; what was in flight is read again", "error", err)
 	}
-	if o.AcceptNewTopic {
+	if acceptNewTopic {
 		if err := s.runtime.beginAnew(ctx, goal, route, u.groupOf(route)); err != nil {
 			return fmt.Errorf("accept the new topic for %s: %w", a, err)
 		}

@@ -32,6 +32,7 @@ type runtime struct {
 	mu      sync.Mutex // guards everything below; no I/O under it
 	units   map[addr.Addr]*unit
 	streams map[addr.Addr]*topic
+	holds   map[addr.Addr]reconcile.Hold // as they are stored
 }
 
 // topic is a stream that this runtime was told to have.
@@ -47,7 +48,7 @@ type topic struct {
 }
 
 func newRuntime(ctx context.Context, p *plant, changed func(), serial func() int64) *runtime {
-	return &runtime{plant: p, base: ctx, changed: changed, serial: serial, units: map[addr.Addr]*unit{}, streams: map[addr.Addr]*topic{}}
+	return &runtime{plant: p, base: ctx, changed: changed, serial: serial, units: map[addr.Addr]*unit{}, streams: map[addr.Addr]*topic{}, holds: map[addr.Addr]reconcile.Hold{}}
 }
 
 // Apply carries out one change; see reconcile.Runtime.
@@ -195,6 +196,7 @@ func (r *runtime) applyRoute(ctx context.Context, goal *configs.Config, c reconc
 		if err := r.movePositions(ctx, c.MovedFrom, c.Addr); err != nil {
 			return err
 		}
+		r.moveHold(c.MovedFrom, c.Addr)
 	}
 	route := goal.Routes[c.Addr]
 	gone := c.Action == reconcile.Delete || c.Action == reconcile.Forget
@@ -233,6 +235,9 @@ func (r *runtime) applyRoute(ctx context.Context, goal *configs.Config, c reconc
 	}
 	if !route.Enabled {
 		u.disable(c.After)
+		return nil
+	}
+	if u.rests(c.After) {
 		return nil
 	}
 	w, flush, err := r.build(ctx, job{cfg: goal, route: route, group: group, topics: r.topicNames(goal), revision: r.serial(), store: true, taps: u.tap, programs: u.programs, stays: u.staying})
@@ -289,6 +294,9 @@ func (r *runtime) unit(a addr.Addr, create bool) *unit {
 	u := r.units[a]
 	if u == nil && create {
 		u = &unit{addr: a, log: r.log.With("route", a.String()), tap: &taps{}, programs: &programs{to: r.programs}, health: reconcile.Stopped}
+		if h, ok := r.holds[a]; ok {
+			u.held = &h
+		}
 		r.units[a] = u
 	}
 	return u

@@ -61,6 +61,9 @@ func Serve(ctx context.Context, s ServeSpec) error {
 		return err
 	}
 	srv := newServer(ctx, s, at, state)
+	if srv.runtime.holds, err = state.Holds(ctx); err != nil {
+		return err
+	}
 	if cfg == nil {
 		srv.goals.Broken(diags, nil)
 	}

@@ -37,6 +37,7 @@ type unit struct {
 	restarts int
 	draining bool
 	stays    bool // another worker follows the one that stops
+	held     *reconcile.Hold
 }
 
 // errTakenDown ends a worker that is not given the time to drain.
@@ -46,6 +47,15 @@ var errTakenDown = errors.New("taken down")
 func (u *unit) start(ctx context.Context, w *pipeline.Worker, r *configs.Resource, route *configs.Route, group string, kept reconcile.Identity, ended func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	u.mu.Lock()
+	if u.drained() { // since the worker was made
+		u.mu.Unlock()
+		cancel(nil)
+		u.rest(r)
+		return
+	}
+	if u.held != nil {
+		w.Pause()
+	}
 	if u.worker == nil && u.health == reconcile.Failed {
 		u.restarts++
 	}
@@ -162,6 +172,7 @@ func (u *unit) state() reconcile.State {
 			st.Error = lastErr
 		}
 	}
+	u.showHold(&st, w != nil)
 	st.Counters = counters(stats)
 	if len(stats.Lanes) > 0 {
 		st.Reading = reading(stats)
