@@ -49,10 +49,11 @@ func (d Defect) String() string {
 // Position says where to go on reading one partition.
 type Position struct {
 	Partition   int32  `json:"partition"`
-	Offset      int64  `json:"offset"`          // the next one to read
-	LeaderEpoch int32  `json:"epoch,omitempty"` // Kafka; -1 unknown
-	Identity    string `json:"id,omitempty"`    // of what the offset counts in: a Kafka topic id, a file's identity
-	Name        string `json:"name,omitempty"`  // topic or path, for people
+	Offset      int64  `json:"offset"`            // the next one to read
+	LeaderEpoch int32  `json:"epoch,omitempty"`   // Kafka; -1 unknown
+	Identity    string `json:"id,omitempty"`      // of what the offset counts in: a Kafka topic id, a file's identity
+	Cluster     string `json:"cluster,omitempty"` // Kafka: id of the cluster that Identity is of
+	Name        string `json:"name,omitempty"`    // topic or path, for people
 }
 
 // Batch is consecutive records of one partition. It has one owner at a time;

@@ -112,6 +112,9 @@ var formats = [...]string{
 		since     INTEGER NOT NULL,
 		PRIMARY KEY (namespace, route)
 	) STRICT, WITHOUT ROWID;`,
+
+	// Which cluster a position counts in; "" where it was stored before.
+	`ALTER TABLE positions ADD COLUMN cluster TEXT NOT NULL DEFAULT ''`,
 }
 
 // migrate takes the steps that the file lacks, in one transaction.

@@ -10,8 +10,8 @@ import (
 )
 
 // putPosition is prepared: it is what an idle server writes most.
-const putPosition = `INSERT INTO positions (namespace, route, source, partition, "offset", epoch, identity, name) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-	ON CONFLICT DO UPDATE SET "offset" = excluded."offset", epoch = excluded.epoch, identity = excluded.identity, name = excluded.name`
+const putPosition = `INSERT INTO positions (namespace, route, source, partition, "offset", epoch, identity, cluster, name) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+	ON CONFLICT DO UPDATE SET "offset" = excluded."offset", epoch = excluded.epoch, identity = excluded.identity, cluster = excluded.cluster, name = excluded.name`
 
 // Positions keeps where routes go on reading one source, and what one sink
 // said at that point. Positions in another source are kept beside them: a route
@@ -36,7 +36,7 @@ func (p *Positions) LoadPositions(ctx context.Context, route addr.Addr) ([]recor
 		return nil, nil, s.wrap("read positions from", err)
 	}
 	defer tx.Rollback() //nolint:errcheck // nothing was written
-	rows, err := tx.QueryContext(ctx, `SELECT partition, "offset", epoch, identity, name FROM positions WHERE namespace = ? AND route = ? AND source = ? ORDER BY partition`,
+	rows, err := tx.QueryContext(ctx, `SELECT partition, "offset", epoch, identity, cluster, name FROM positions WHERE namespace = ? AND route = ? AND source = ? ORDER BY partition`,
 		s.namespace, route.String(), p.source)
 	if err != nil {
 		return nil, nil, s.wrap("read positions from", err)
@@ -45,7 +45,7 @@ func (p *Positions) LoadPositions(ctx context.Context, route addr.Addr) ([]recor
 	var from []record.Position
 	for rows.Next() {
 		var x record.Position
-		if err := rows.Scan(&x.Partition, &x.Offset, &x.LeaderEpoch, &x.Identity, &x.Name); err != nil {
+		if err := rows.Scan(&x.Partition, &x.Offset, &x.LeaderEpoch, &x.Identity, &x.Cluster, &x.Name); err != nil {
 			return nil, nil, s.wrap("read positions from", err)
 		}
 		from = append(from, x)
@@ -69,7 +69,7 @@ func (p *Positions) SavePositions(ctx context.Context, route addr.Addr, from []r
 	return s.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		put := tx.StmtContext(ctx, s.putPosition)
 		for _, x := range from {
-			if _, err := put.ExecContext(ctx, s.namespace, route.String(), p.source, x.Partition, x.Offset, x.LeaderEpoch, x.Identity, x.Name); err != nil {
+			if _, err := put.ExecContext(ctx, s.namespace, route.String(), p.source, x.Partition, x.Offset, x.LeaderEpoch, x.Identity, x.Cluster, x.Name); err != nil {
 				return s.wrap("save positions in", err)
 			}
 		}

@@ -205,8 +205,8 @@ func TestPositions(t *testing.T) {
 		}
 	}
 	save(p, []record.Position{{Partition: 1, Offset: 10, LeaderEpoch: -1, Identity: "i", Name: "n"}, {Partition: 0, Offset: 1 << 62}}, "one")
-	save(p, []record.Position{{Partition: 1, Offset: 11, Identity: "j"}}, "two")
-	want := []record.Position{{Partition: 0, Offset: 1 << 62}, {Partition: 1, Offset: 11, Identity: "j"}}
+	save(p, []record.Position{{Partition: 1, Offset: 11, Identity: "j", Cluster: "c"}}, "two")
+	want := []record.Position{{Partition: 0, Offset: 1 << 62}, {Partition: 1, Offset: 11, Identity: "j", Cluster: "c"}}
 	check(p, want, "two")
 
 	other := s.Positions("source.c/file", "sink.b/file")

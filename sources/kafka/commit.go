@@ -12,7 +12,6 @@ import (
 
 	"keystone/pipeline/record"
 	"keystone/sources"
-	"keystone/sources/kafka/admin"
 )
 
 // errFenced means that every partition of a commit was given up before it was sent.
@@ -118,7 +117,6 @@ func (s *Source) send(ctx context.Context, offsets map[int32]kgo.EpochOffset, he
 	if len(offsets) == 0 {
 		return nil
 	}
-	meta := kmsg.StringPtr(admin.Metadata(s.topicID))
 	ctx = kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -129,7 +127,7 @@ func (s *Source) send(ctx context.Context, offsets map[int32]kgo.EpochOffset, he
 				if l := held[p.Partition]; held != nil && !l.open {
 					continue
 				}
-				p.Metadata = meta
+				p.Metadata = kmsg.StringPtr(s.meta(s.rewinds[p.Partition]).String())
 				kept = append(kept, p)
 			}
 			t.Partitions = kept

@@ -102,13 +102,14 @@ func (c *Config) New(d sources.Deps) (sources.Source, error) {
 		return nil, err
 	}
 	s := &Source{
-		cfg:    *c,
-		log:    d.Log,
-		lanes:  map[int32]*lane{},
-		ready:  make(chan struct{}, 1),
-		hungry: make(chan struct{}, 1),
-		calls:  make(chan struct{}, 1),
-		turn:   make(chan struct{}, 1),
+		cfg:     *c,
+		log:     d.Log,
+		lanes:   map[int32]*lane{},
+		rewinds: map[int32]string{},
+		ready:   make(chan struct{}, 1),
+		hungry:  make(chan struct{}, 1),
+		calls:   make(chan struct{}, 1),
+		turn:    make(chan struct{}, 1),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

@@ -136,6 +136,19 @@ func testMirror(t *testing.T, o client.Options) {
 	if !sources.IsFatal(err) || !strings.Contains(err.Error(), "deleted and created again") {
 		t.Errorf("got %v", err)
 	}
+	// Of another cluster they mean nothing, whatever the topic's id.
+	elsewhere := record.Position{Partition: 0, Offset: 4, Identity: have[name].ID, Cluster: "another"}
+	_, err = tryStart(t, kafka.Config{Client: o, Topic: name, Group: "i-" + name}, "m", newOracle(), elsewhere)
+	if !sources.IsFatal(err) || !strings.Contains(err.Error(), "cluster with the id another") {
+		t.Errorf("positions of another cluster: %v", err)
+	}
+	if err := a.SetOffsets(within(t), "i-"+name, name, []record.Position{elsewhere}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = tryStart(t, kafka.Config{Client: o, Topic: name, Group: "i-" + name}, "m", newOracle())
+	if !sources.IsFatal(err) || !strings.Contains(err.Error(), "cluster with the id another") {
+		t.Errorf("offsets of another cluster: %v", err)
+	}
 }
 
 // Records that retention removes before they are read are told of, not

@@ -43,20 +43,20 @@ type loss struct{ from, to int64 }
 // fetched compares what the group committed with the topic that is there: it
 // is called before adjust, with the same answer.
 func (s *Source) fetched(_ context.Context, _ *kgo.Client, resp *kmsg.OffsetFetchResponse) error {
-	if s.cfg.AcceptNewTopic {
-		return nil // resolveStart has dealt with it
-	}
 	for _, g := range resp.Groups {
 		for _, t := range g.Topics {
 			for _, p := range t.Partitions {
 				if p.Metadata == nil || p.Offset < 0 {
 					continue
 				}
-				if id := admin.ParseMetadata(*p.Metadata); id != "" && id != s.topicID {
-					err := s.recreated(id)
+				m := admin.ParseMeta(*p.Metadata)
+				if err := s.check(m); err != nil && !s.cfg.AcceptNewTopic { // else resolveStart has dealt with it
 					s.fail(err)
 					return err
 				}
+				s.mu.Lock()
+				s.rewinds[p.Partition] = m.Rewind
+				s.mu.Unlock()
 			}
 		}
 	}
@@ -145,7 +145,7 @@ func (s *Source) assign(parts map[int32]kgo.Offset, ends map[int32]kadm.ListedOf
 }
 
 func (s *Source) position(part int32, offset int64, epoch int32) record.Position {
-	return record.Position{Partition: part, Offset: offset, LeaderEpoch: epoch, Identity: s.topicID, Name: s.cfg.Topic}
+	return record.Position{Partition: part, Offset: offset, LeaderEpoch: epoch, Identity: s.topicID, Cluster: s.clusterID, Name: s.cfg.Topic}
 }
 
 // revoked is called by the library when partitions are taken away, and for

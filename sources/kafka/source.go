@@ -40,11 +40,12 @@ type Source struct {
 
 	mu      sync.Mutex // guards everything below
 	lanes   map[int32]*lane
-	order   []*lane // lanes with something to hand out, the next first
-	waiting int64   // bytes in the queues of all lanes
-	fatal   error   // no Read after this
-	problem error   // given to the next Read that has nothing else
-	usurped error   // given to every Read until partitions are assigned again: another process has our place
+	order   []*lane          // lanes with something to hand out, the next first
+	waiting int64            // bytes in the queues of all lanes
+	rewinds map[int32]string // id of the last rewind, as the group had it when the partition was assigned
+	fatal   error            // no Read after this
+	problem error            // given to the next Read that has nothing else
+	usurped error            // given to every Read until partitions are assigned again: another process has our place
 	closed  bool
 }
 

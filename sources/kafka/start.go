@@ -93,7 +93,7 @@ func (s *Source) resolveStart(ctx context.Context, mirror []record.Position) err
 		}
 		os := kadm.Offsets{}
 		for p, o := range begin {
-			os.Add(kadm.Offset{Topic: s.cfg.Topic, Partition: p, At: o.Offset, LeaderEpoch: o.LeaderEpoch, Metadata: admin.Metadata(s.topicID)})
+			os.Add(kadm.Offset{Topic: s.cfg.Topic, Partition: p, At: o.Offset, LeaderEpoch: o.LeaderEpoch, Metadata: s.meta("").String()})
 		}
 		err = retry(ctx, func() error { return s.adm.CommitAllOffsets(ctx, s.cfg.Group, os) })
 		switch {
@@ -139,11 +139,33 @@ func (s *Source) committed(ctx context.Context) (map[int32]kadm.OffsetResponse, 
 // checkIdentity compares what was committed with the topic that is there now.
 func (s *Source) checkIdentity(committed map[int32]kadm.OffsetResponse) error {
 	for _, p := range slices.Sorted(maps.Keys(committed)) {
-		if id := admin.ParseMetadata(committed[p].Metadata); id != "" && id != s.topicID {
-			return s.recreated(id)
+		if err := s.check(admin.ParseMeta(committed[p].Metadata)); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// meta says what the offsets of a partition count in; rewind is that of its last rewind.
+func (s *Source) meta(rewind string) admin.Meta {
+	return admin.Meta{Topic: s.topicID, Cluster: s.clusterID, Rewind: rewind}
+}
+
+// check compares what an offset counts in with the topic that is there now.
+// What another tool committed says nothing of that, and is taken.
+func (s *Source) check(m admin.Meta) error {
+	switch {
+	case m.Cluster != "" && s.clusterID != "" && m.Cluster != s.clusterID:
+		return s.elsewhere(m.Cluster)
+	case m.Topic != "" && m.Topic != s.topicID:
+		return s.recreated(m.Topic)
+	}
+	return nil
+}
+
+// elsewhere is the error of a topic that is on another cluster than the one that was read.
+func (s *Source) elsewhere(was string) error {
+	return sources.Fatal{Err: fmt.Errorf("topic %s on %s is not the one that was read: the positions of group %s are of the cluster with the id %s, and this cluster's id is %s. Its offsets mean other records. Name the brokers of that cluster again, or `keystone restart -accept-new-topic` of the route reads the topic here from its beginning", s.cfg.Topic, s.cfg.Client, s.cfg.Group, was, s.clusterID)}
 }
 
 // recreated is the error of a topic that is not the one that was read.
@@ -167,8 +189,8 @@ func (s *Source) startOffsets(ctx context.Context, mirror []record.Position) (ma
 		return begin, nil
 	}
 	for _, m := range mirror {
-		if m.Identity != "" && m.Identity != s.topicID {
-			return nil, s.recreated(m.Identity)
+		if err := s.check(admin.Meta{Topic: m.Identity, Cluster: m.Cluster}); err != nil {
+			return nil, err
 		}
 		if _, ok := begin[m.Partition]; ok {
 			begin[m.Partition] = kadm.ListedOffset{Partition: m.Partition, Offset: m.Offset, LeaderEpoch: -1}

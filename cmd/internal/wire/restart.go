@@ -71,7 +71,7 @@ func (r *runtime) beginAnew(ctx context.Context, goal *configs.Config, route *co
 		return err
 	}
 	name := r.topicNames(goal)(route.From.Addr)
-	_, topics, err := adm.ObserveOffsets(ctx, name)
+	cluster, topics, err := adm.ObserveOffsets(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func (r *runtime) beginAnew(ctx context.Context, goal *configs.Config, route *co
 	}
 	at := make([]record.Position, len(topic.Begin))
 	for i, offset := range topic.Begin {
-		at[i] = record.Position{Partition: int32(i), Offset: max(offset, 0), LeaderEpoch: -1, Identity: topic.ID}
+		at[i] = record.Position{Partition: int32(i), Offset: max(offset, 0), LeaderEpoch: -1, Identity: topic.ID, Cluster: cluster}
 	}
 	return adm.SetOffsets(ctx, group, name, at)
 }

@@ -56,7 +56,8 @@ func positions(topic string, ps map[int32]kadm.OffsetResponse) []record.Position
 	var out []record.Position
 	for _, p := range slices.Sorted(maps.Keys(ps)) {
 		if o := ps[p]; o.Err == nil && o.At >= 0 {
-			out = append(out, record.Position{Partition: p, Offset: o.At, LeaderEpoch: o.LeaderEpoch, Identity: ParseMetadata(o.Metadata), Name: topic})
+			m := ParseMeta(o.Metadata)
+			out = append(out, record.Position{Partition: p, Offset: o.At, LeaderEpoch: o.LeaderEpoch, Identity: m.Topic, Cluster: m.Cluster, Name: topic})
 		}
 	}
 	return out
@@ -103,9 +104,14 @@ func (a *Admin) DeleteGroups(ctx context.Context, groups ...string) error {
 // SetOffsets commits positions for a group that has no members: Kafka refuses
 // it otherwise. That refusal is what makes it safe.
 func (a *Admin) SetOffsets(ctx context.Context, group, topic string, at []record.Position) error {
+	return a.setOffsets(ctx, group, topic, at, "")
+}
+
+func (a *Admin) setOffsets(ctx context.Context, group, topic string, at []record.Position, rewind string) error {
 	os := kadm.Offsets{}
 	for _, p := range at {
-		os.Add(kadm.Offset{Topic: topic, Partition: p.Partition, At: p.Offset, LeaderEpoch: epoch(p), Metadata: Metadata(p.Identity)})
+		m := Meta{Topic: p.Identity, Cluster: p.Cluster, Rewind: rewind}
+		os.Add(kadm.Offset{Topic: topic, Partition: p.Partition, At: p.Offset, LeaderEpoch: epoch(p), Metadata: m.String()})
 	}
 	err := a.adm.CommitAllOffsets(ctx, group, os)
 	if errors.Is(err, kerr.UnknownMemberID) {
