@@ -269,6 +269,10 @@ func (d *differ) condition(c *Change, st State) {
 		c.Action = atLeast(c.Action, Repair)
 		c.Reasons = append(c.Reasons, "an earlier change did not finish")
 	}
+	if st.Rewind != nil {
+		c.Action = atLeast(c.Action, Repair)
+		c.Reasons = append(c.Reasons, st.Rewind.String()+" is to be completed")
+	}
 	if disabled(c.After) {
 		if working(st.Health) && c.Addr.Type == typeRoute {
 			c.Action = atLeast(c.Action, Repair)

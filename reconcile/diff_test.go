@@ -118,6 +118,9 @@ func TestDiff(t *testing.T) {
 		{"and takes edits", func(b *blocks) { b.set(must("route.tv"), "filter", `"b"`) }, func(o *Observed) {
 			o.with("route.tv", func(s *State) { s.Health, s.Held = Paused, &Hold{Kind: HoldPause, Who: "me"} })
 		}, `update route.tv; live filter: "a" -> "b"`},
+		{"a rewind is to be completed", func(b *blocks) { b.set(must("route.tv"), "filter", `"b"`) }, func(o *Observed) {
+			o.with("route.tv", func(s *State) { s.Rewind = &Rewind{Who: "me", How: "-to-start", At: time.Unix(0, 0)} })
+		}, `repair route.tv; live filter: "a" -> "b"; the rewind -to-start by me of 1970-01-01 00:00:00 UTC is to be completed`},
 		{"a resumed one starts", nil, func(o *Observed) { o.with("route.tv", func(s *State) { s.Health = Drained }) },
 			"repair route.tv; it was drained, and should run"},
 		{"a worker without a goal", nil, func(o *Observed) { o.States[must("route.ghost")] = State{Health: Running} },

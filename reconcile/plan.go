@@ -156,6 +156,8 @@ type State struct {
 	Reading Reading
 	// Topic is what a stream's topic holds.
 	Topic Topic
+	// Rewind is set while the route is to go on elsewhere; nil if not.
+	Rewind *Rewind
 	// Held is set while an operator holds the route back; nil if nobody does.
 	Held *Hold
 	// Conditions are what the health monitor concludes from successive observations.

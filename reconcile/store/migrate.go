@@ -115,6 +115,14 @@ var formats = [...]string{
 
 	// Which cluster a position counts in; "" where it was stored before.
 	`ALTER TABLE positions ADD COLUMN cluster TEXT NOT NULL DEFAULT ''`,
+
+	// Rewinds that are not completed.
+	`CREATE TABLE rewinds (
+		namespace TEXT NOT NULL,
+		route     TEXT NOT NULL,
+		data      TEXT NOT NULL, -- JSON
+		PRIMARY KEY (namespace, route)
+	) STRICT, WITHOUT ROWID;`,
 }
 
 // migrate takes the steps that the file lacks, in one transaction.

@@ -43,6 +43,7 @@ var cases = []struct {
 	{"data loss", testDataLoss},
 	{"data loss, idle", testDataLossIdle},
 	{"recreate", testRecreate},
+	{"rewind", testRewind},
 	{"open errors", testOpenErrors},
 	{"pause", testPause},
 	{"vanish", testVanish},

@@ -39,6 +39,7 @@ type memory struct {
 	tapped  chan struct{} // closed when a tap ended
 
 	operated api.Operate
+	rewound  api.Rewind
 }
 
 func (m *memory) Status(context.Context) (api.World, error) {
@@ -79,6 +80,11 @@ func (m *memory) Operate(_ context.Context, o api.Operate) (api.Operated, error)
 	}
 	m.operated = o
 	return api.Operated{FormatVersion: api.FormatVersion, Verb: o.Verb, Routes: []api.Operation{{Addr: "route.tv", Now: "running", Does: "starts again", Loses: []string{"its positions"}}}}, nil
+}
+
+func (m *memory) Rewind(_ context.Context, o api.Rewind) (api.Rewound, error) {
+	m.rewound = o
+	return api.Rewound{FormatVersion: api.FormatVersion, Addr: o.Address, Partitions: []api.RewindPartition{{Partition: 1, From: 9, To: 4, Repeated: 5}}}, nil
 }
 
 func (m *memory) Audit(_ context.Context, limit int) ([]api.AuditLine, error) {
@@ -186,6 +192,11 @@ func TestOperate(t *testing.T) {
 	}
 	if _, err := c.Operate(t.Context(), api.Operate{Verb: "explode", Addresses: []string{"route.tv"}}); err == nil || !strings.Contains(err.Error(), "there is no verb") {
 		t.Errorf("a verb that is none: %v", err)
+	}
+	rewind := api.Rewind{Address: "route.tv", By: time.Hour, Plan: true, Skip: true, Who: "me", Planned: []api.PartitionOffset{{Partition: 1, Offset: 4}}}
+	rewound, err := c.Rewind(t.Context(), rewind)
+	if d := cmp.Diff(rewind, m.rewound); err != nil || d != "" || !rewound.Moves() || rewound.Partitions[0].Repeated != 5 {
+		t.Errorf("rewind: %v, the answer is %+v, what was asked differs: %s", err, rewound, d)
 	}
 	lines, err := c.Audit(t.Context(), 7)
 	if err != nil || len(lines) != 1 || lines[0].Who != "tester" || lines[0].Serial != 7 {

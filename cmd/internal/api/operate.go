@@ -16,6 +16,9 @@ import (
 type Operator interface {
 	// Operate pauses, resumes, drains or restarts routes, or tells what that would do.
 	Operate(ctx context.Context, o Operate) (Operated, error)
+	// Rewind has a route go on elsewhere in its source, or tells what that would
+	// do. What was begun is completed also when the caller goes away or the server is killed.
+	Rewind(ctx context.Context, o Rewind) (Rewound, error)
 	// Audit gives the latest lines of the audit, newest first.
 	Audit(ctx context.Context, limit int) ([]AuditLine, error)
 }

@@ -53,6 +53,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /v1/apply", s.apply)
 	mux.HandleFunc("GET /v1/tap", s.tap)
 	mux.HandleFunc("POST /v1/operate", s.operate)
+	mux.HandleFunc("POST /v1/rewind", s.rewind)
 	mux.HandleFunc("GET /v1/audit", s.audit)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", s.ready)

@@ -28,11 +28,15 @@ type runtime struct {
 	movePositions func(ctx context.Context, from, to addr.Addr) error
 	// dropPositions forgets what is stored for a route; idempotent.
 	dropPositions func(ctx context.Context, route addr.Addr) error
+	// endRewind takes a rewind off; where the route was moved, what is stored of its positions follows.
+	endRewind func(ctx context.Context, r reconcile.Rewind, moved bool, e reconcile.AuditEntry) error
+	step      func(string) // called between the steps of a rewind, by tests; nil for nothing
 
 	mu      sync.Mutex // guards everything below; no I/O under it
 	units   map[addr.Addr]*unit
 	streams map[addr.Addr]*topic
 	holds   map[addr.Addr]reconcile.Hold // as they are stored
+	rewinds map[addr.Addr]*rewinding     // that are not completed, as they are stored
 }
 
 // topic is a stream that this runtime was told to have.
@@ -48,7 +52,7 @@ type topic struct {
 }
 
 func newRuntime(ctx context.Context, p *plant, changed func(), serial func() int64) *runtime {
-	return &runtime{plant: p, base: ctx, changed: changed, serial: serial, units: map[addr.Addr]*unit{}, streams: map[addr.Addr]*topic{}, holds: map[addr.Addr]reconcile.Hold{}}
+	return &runtime{plant: p, base: ctx, changed: changed, serial: serial, units: map[addr.Addr]*unit{}, streams: map[addr.Addr]*topic{}, holds: map[addr.Addr]reconcile.Hold{}, rewinds: map[addr.Addr]*rewinding{}}
 }
 
 // Apply carries out one change; see reconcile.Runtime.
@@ -197,6 +201,7 @@ func (r *runtime) applyRoute(ctx context.Context, goal *configs.Config, c reconc
 			return err
 		}
 		r.moveHold(c.MovedFrom, c.Addr)
+		r.moveRewind(c.MovedFrom, c.Addr)
 	}
 	route := goal.Routes[c.Addr]
 	gone := c.Action == reconcile.Delete || c.Action == reconcile.Forget
@@ -232,6 +237,10 @@ func (r *runtime) applyRoute(ctx context.Context, goal *configs.Config, c reconc
 			u.fail(c.After, err)
 			return err
 		}
+	}
+	if err := r.completeRewind(ctx, goal, route, group, c.Action == reconcile.Replace); err != nil {
+		u.fail(c.After, err)
+		return err
 	}
 	if !route.Enabled {
 		u.disable(c.After)
@@ -334,7 +343,9 @@ func (r *runtime) Observe(ctx context.Context) (reconcile.Observed, error) {
 	}
 	r.mu.Unlock()
 	for a, u := range units {
-		o.States[a] = u.state()
+		st := u.state()
+		st.Rewind = r.rewindOf(a)
+		o.States[a] = st
 	}
 	var mu sync.Mutex
 	var wg sync.WaitGroup

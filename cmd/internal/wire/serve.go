@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -61,7 +62,7 @@ func Serve(ctx context.Context, s ServeSpec) error {
 		return err
 	}
 	srv := newServer(ctx, s, at, state)
-	if srv.runtime.holds, err = state.Holds(ctx); err != nil {
+	if err := srv.runtime.recall(ctx, state); err != nil {
 		return err
 	}
 	if cfg == nil {
@@ -153,9 +154,16 @@ func newServer(ctx context.Context, s ServeSpec, at *configs.Config, state *stor
 	}
 	// Workers outlive ctx, to be drained; they end with run.
 	srv.runtime = newRuntime(context.WithoutCancel(ctx), p, func() { srv.loop.Trigger() }, func() int64 { return srv.goals.State().Revision.Serial })
-	srv.runtime.movePositions, srv.runtime.dropPositions = state.MovePositions, state.DropPositions
+	srv.runtime.movePositions, srv.runtime.dropPositions, srv.runtime.endRewind = state.MovePositions, state.DropPositions, state.EndRewind
+	srv.runtime.step = s.step
 	if positions != nil {
 		srv.runtime.dropPositions = positions.drop
+		srv.runtime.endRewind = func(ctx context.Context, r reconcile.Rewind, moved bool, e reconcile.AuditEntry) error {
+			if moved {
+				positions.rewind(r)
+			}
+			return state.EndRewind(ctx, r, moved, e)
+		}
 	}
 	srv.loop = reconcile.NewLoop(reconcile.LoopSpec{
 		Runtime: srv.runtime, Ledger: srv.rows, Decode: decodeLike, Rand: rand.Float64, Log: s.Log,
@@ -340,6 +348,27 @@ func (m *memory) drop(_ context.Context, route addr.Addr) error {
 	defer m.mu.Unlock()
 	maps.DeleteFunc(m.rows, func(key string, _ remembered) bool { return strings.HasPrefix(key, route.String()+"\n") })
 	return nil
+}
+
+// rewind puts the positions of a route in one source elsewhere; what its sinks
+// said stays. Twice is once.
+func (m *memory) rewind(r reconcile.Rewind) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for key, row := range m.rows {
+		if !strings.HasPrefix(key, r.Addr.String()+"\n"+r.Source+"\n") {
+			continue
+		}
+		for _, to := range r.To {
+			i := slices.IndexFunc(row.from, func(p record.Position) bool { return p.Partition == to.Partition })
+			if i < 0 {
+				row.from = append(row.from, to)
+			} else {
+				row.from[i] = to
+			}
+		}
+		m.rows[key] = row
+	}
 }
 
 type kept struct {

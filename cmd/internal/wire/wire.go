@@ -64,6 +64,8 @@ type ServeSpec struct {
 	Load      func() (*configs.Config, diag.Diagnostics)
 	// Show prints what is wrong with an edit; the last good revision keeps running.
 	Show func(diag.Diagnostics)
+
+	step func(string) // called between the steps of a rewind, by tests
 }
 
 // OfflineSpec says whose stored state to open.
