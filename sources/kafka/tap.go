@@ -23,6 +23,9 @@ type Tap struct {
 	// partitions that it names.
 	Start string
 	From  []record.Position
+	// Until ends reading before these offsets, in the partitions that it names;
+	// not with Follow.
+	Until []record.Position
 	// Last is how many records before the end to begin at, per partition, in
 	// place of Start; 0 for none.
 	Last int64
@@ -135,6 +138,11 @@ func (t Tap) bounds(ctx context.Context, adm *kadm.Client) (from, until map[int3
 	for _, p := range t.From {
 		if _, ok := from[p.Partition]; ok {
 			from[p.Partition] = max(p.Offset, begin[p.Partition].Offset)
+		}
+	}
+	for _, p := range t.Until {
+		if end, ok := until[p.Partition]; ok {
+			until[p.Partition] = min(p.Offset, end)
 		}
 	}
 	return from, until, nil

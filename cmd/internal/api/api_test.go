@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -23,6 +24,7 @@ import (
 	"keystone/cmd/internal/api"
 	"keystone/configs"
 	"keystone/configs/addr"
+	"keystone/pipeline/verify"
 	"keystone/reconcile"
 )
 
@@ -89,6 +91,17 @@ func (m *memory) Rewind(_ context.Context, o api.Rewind) (api.Rewound, error) {
 
 func (m *memory) Audit(_ context.Context, limit int) ([]api.AuditLine, error) {
 	return api.NewAudit([]reconcile.AuditEntry{{Time: time.Unix(1, 0).UTC(), Who: "tester", Action: "pause", Addr: "route.tv", Serial: int64(limit)}}), nil
+}
+
+func (m *memory) Verify(_ context.Context, a addr.Addr, o api.VerifyOptions, progress func(api.VerifyProgress)) (api.VerifyReport, error) {
+	if a.Name == "files" {
+		return api.VerifyReport{}, fmt.Errorf("%w: lines have no origin", api.ErrUnsupported)
+	}
+	progress(api.VerifyProgress{Phase: "source", Pass: 1, Read: 7})
+	r := api.VerifyReport{FormatVersion: api.FormatVersion, Route: a.String(), Notes: []string{fmt.Sprint(o.Since.UTC(), *o.From, o.Partitions, o.Rate)}}
+	r.AddPartition(verify.Counts{Partition: 3, Records: 7, Missing: 1})
+	r.Finish()
+	return r, nil
 }
 
 func (m *memory) Tap(ctx context.Context, a addr.Addr, _ api.TapOptions, emit func(api.TapEvent) error) error {

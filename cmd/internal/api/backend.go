@@ -33,6 +33,7 @@ type Backend interface {
 	// Tap calls emit with records as they pass, until ctx or emit ends it.
 	Tap(ctx context.Context, a addr.Addr, o TapOptions, emit func(TapEvent) error) error
 	Operator
+	Verifier
 }
 
 // World is the goal and what was observed.

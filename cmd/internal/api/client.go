@@ -27,6 +27,7 @@ type Control interface {
 	Apply(ctx context.Context, goal *configs.Config, o ApplyOptions, progress func(ApplyEvent)) (ApplyResult, error)
 	Tap(ctx context.Context, a addr.Addr, o TapOptions, emit func(TapEvent) error) error
 	Operator
+	Verifier
 }
 
 // ErrNoServer says that nothing listens where the server should be.

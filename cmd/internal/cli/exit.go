@@ -63,7 +63,7 @@ func codeOf(err error) Code {
 func exits() []docs.Exit {
 	return []docs.Exit{
 		{Code: int(Done), Doc: "Done. With `plan -detailed-exitcode`: there are no differences."},
-		{Code: int(Failed), Doc: "It failed while doing it. With `fmt -check`: a file is not in the canonical form."},
+		{Code: int(Failed), Doc: "It failed while doing it. With `fmt -check`: a file is not in the canonical form. With `verify`: the route did not keep its guarantee."},
 		{Code: int(Differences), Doc: "With `plan -detailed-exitcode`: there are differences."},
 		{Code: int(Invalid), Doc: "The configuration, the flags or the arguments are wrong."},
 	}

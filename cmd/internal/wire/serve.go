@@ -139,13 +139,15 @@ type server struct {
 	rows    reconcile.Ledger
 	log     *slog.Logger
 	started time.Time
+
+	verifying chan struct{} // holds a token while a route is verified: one at a time
 }
 
 func newServer(ctx context.Context, s ServeSpec, at *configs.Config, state *store.Store) *server {
 	p := newPlant(at, s.Log)
 	p.ephemeral, p.programs = s.Ephemeral, state // also of topics that go with the process: the next ones have other ids
 	p.positions = func(source, sink string) pipeline.Positions { return state.Positions(source, sink) }
-	srv := &server{spec: s, state: state, plant: p, rows: state, log: s.Log, started: time.Now()}
+	srv := &server{spec: s, state: state, plant: p, rows: state, log: s.Log, started: time.Now(), verifying: make(chan struct{}, 1)}
 	var positions *memory
 	if s.Ephemeral { // the topics go with the process, and so does what is known of them
 		positions = &memory{rows: map[string]remembered{}}
