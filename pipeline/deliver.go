@@ -114,7 +114,23 @@ func (t *task) done(err error) {
 		}
 		l.settle()
 	default:
-		t.classify(err)
+		n := len(t.out.Records)
+		if t.sent != nil {
+			n = len(t.sent)
+		}
+		t.tries++
+		again := l.judge(err, n, t.tries, func(i int) (*task, int32) { return t, t.index(i) })
+		t.retry = t.retry[:0]
+		for _, i := range again {
+			t.retry = append(t.retry, t.index(i))
+		}
+		if len(again) < n && l.err != nil {
+			l.fail(nil) // it takes something; what has to be retried says so again
+		}
+		if len(t.retry) > 0 {
+			l.wait = Retrying
+			l.fail(err)
+		}
 		t.attend()
 		l.settle()
 	}
@@ -123,55 +139,53 @@ func (t *task) done(err error) {
 	w.unlock()
 }
 
-// classify gives the records of a failed write their fates, or has them written again.
-func (t *task) classify(err error) {
-	l := t.lane
-	n := len(t.out.Records)
-	if t.sent != nil {
-		n = len(t.sent)
+// judge gives the records of a failed write of n their outcomes, and the indexes of those
+// that are to be written again, in order. find tells what record i of the write is: an
+// output of a task. tries counts the writes, this one included.
+func (l *lane) judge(err error, n, tries int, find func(i int) (*task, int32)) (again []int) {
+	w := l.w
+	all := func() []int {
+		again = again[:0]
+		for i := range n {
+			again = append(again, i)
+		}
+		return again
 	}
-	t.tries++
-	t.retry = t.retry[:0]
 	var partial *sinks.PartialError
 	switch {
 	case sinks.IsPermanent(err):
-		t.retryAll(n)
-		l.w.note(err)
-		l.w.abortLocked(fmt.Errorf("sink %s: %w", l.w.spec.Route.To.Addr, err))
+		w.note(err)
+		w.abortLocked(fmt.Errorf("sink %s: %w", w.spec.Route.To.Addr, err))
+		return all()
 	case errors.As(err, &partial):
-		l.fail(nil) // it answers; what has to be retried says so again
 		for _, f := range partial.Failures {
 			if f.Index < 0 || f.Index >= n {
-				l.w.abortLocked(fmt.Errorf("sink %s named record %d of a batch of %d: %w", l.w.spec.Route.To.Addr, f.Index, n, err))
-				t.retryAll(n)
-				return
+				w.abortLocked(fmt.Errorf("sink %s named record %d of a batch of %d: %w", w.spec.Route.To.Addr, f.Index, n, err))
+				return all()
 			}
-			i := t.index(f.Index)
+			t, i := find(f.Index)
 			switch {
 			case f.Outcome == sinks.Applied:
 				// it is there, which is all that was asked for
 			case f.Outcome == sinks.Rejected:
-				t.reject(i, or2(f.Code, "rejected"), f.Err)
-			case f.Outcome == sinks.Unknown && l.w.atMostOnce:
+				t.reject(i, or2(f.Code, "rejected"), f.Err, tries)
+			case f.Outcome == sinks.Unknown && w.atMostOnce:
 				t.setFate(t.out.Records[i].Source, Dropped, "unknown")
 			default:
-				t.retry = append(t.retry, i)
+				again = append(again, f.Index)
 			}
 		}
-		slices.Sort(t.retry)
-		t.retry = slices.Compact(t.retry)
-	case l.w.atMostOnce: // may have been written
+		slices.Sort(again)
+		return slices.Compact(again)
+	case w.atMostOnce: // may have been written
 		for i := range n {
-			t.setFate(t.out.Records[t.index(i)].Source, Dropped, "unknown")
+			t, k := find(i)
+			t.setFate(t.out.Records[k].Source, Dropped, "unknown")
 		}
-		l.w.note(err)
-	default:
-		t.retryAll(n)
+		w.note(err)
+		return nil
 	}
-	if len(t.retry) > 0 {
-		l.wait = Retrying
-		l.fail(err)
-	}
+	return all()
 }
 
 func or2(s, otherwise string) string {
@@ -189,16 +203,9 @@ func (t *task) index(i int) int32 {
 	return t.sent[i]
 }
 
-func (t *task) retryAll(n int) {
-	t.retry = t.retry[:0]
-	for i := range n {
-		t.retry = append(t.retry, t.index(i))
-	}
-}
-
 // reject does what on_error says with output i, which the sink refuses for
 // ever. There is nothing that could be passed on, so pass drops it.
-func (t *task) reject(i int32, code string, cause error) {
+func (t *task) reject(i int32, code string, cause error, tries int) {
 	if cause == nil {
 		cause = errors.New(code)
 	}
@@ -206,7 +213,7 @@ func (t *task) reject(i int32, code string, cause error) {
 	switch t.plan.onError {
 	case configs.DeadLetter:
 		if t.setFate(src, DeadLettered, code) {
-			t.letters = append(t.letters, letter{src: src, attempts: t.tries, code: strings.Clone(code), text: cause.Error()})
+			t.letters = append(t.letters, letter{src: src, attempts: tries, code: strings.Clone(code), text: cause.Error()})
 		}
 	case configs.DropRecord, configs.PassRecord:
 		t.setFate(src, Dropped, code)
@@ -215,6 +222,9 @@ func (t *task) reject(i int32, code string, cause error) {
 		if !t.refused || src < int32(t.end) {
 			t.refused, t.end = true, int(src)
 			t.halt = t.haltError(int(src), code, "", cause)
+			if p := t.lane.par; p != nil {
+				p.ended = true
+			}
 		}
 	}
 }

@@ -26,6 +26,12 @@ func checked(t *testing.T, input, filter string) (*configs.Route, *eval.Program)
 	if filter != "" {
 		r.Events.Filter = []diag.Text{{S: filter}}
 	}
+	return r, compile(t, r)
+}
+
+// compile checks a route's events and gives the program.
+func compile(t *testing.T, r *configs.Route) *eval.Program {
+	t.Helper()
 	out, diags := dsl.CheckRoute(r.Events)
 	if diags.HasErrors() {
 		t.Fatal(diags)
@@ -35,7 +41,7 @@ func checked(t *testing.T, input, filter string) (*configs.Route, *eval.Program)
 		t.Fatal(err)
 	}
 	r.Checked = out
-	return r, p
+	return p
 }
 
 // events gives n events with one field, the first without it.

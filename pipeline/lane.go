@@ -9,6 +9,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"keystone/configs"
 	"keystone/pipeline/record"
 )
 
@@ -31,11 +32,13 @@ type lane struct {
 	base                      uint64
 	writeSeq, evalSeq, endSeq uint64
 
-	runners   int  // goroutines at work for the lane
-	writer    bool // one of them writes
-	writing   int  // writes without done
-	cleared   bool // Ordered.Go was called
-	attention int  // tasks that were written and have records to be written again, or letters
+	par       *parallel // how it is written when the order of the partition is not kept; nil: in order
+	runners   int       // goroutines at work for the lane
+	calling   int       // those of them that are inside the sink or the dead letters; of a parallel lane
+	writer    bool      // one of them writes, or decides what is written next
+	writing   int       // writes without done
+	cleared   bool      // Ordered.Go was called
+	attention int       // tasks that were written and have records to be written again, or letters
 	bytes     int64
 	records   int64
 	wait      Activity // what the writer waits for, if it does
@@ -71,6 +74,9 @@ func (w *Worker) newLane(start record.Position) *lane {
 	w.serial++
 	l := &lane{w: w, part: start.Partition, serial: w.serial, start: start, next: start, finished: start, claimed: start, committed: start}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
+	if w.order != configs.OrderPartition {
+		l.par = newParallel(l)
+	}
 	if w.aborted {
 		l.cancel()
 	}
@@ -124,6 +130,9 @@ func (l *lane) toWrite() *task {
 
 // mayWrite tells whether the writer has something to do now.
 func (l *lane) mayWrite() bool {
+	if l.par != nil {
+		return !l.dead() && l.par.mayWrite()
+	}
 	if l.writer || l.dead() {
 		return false
 	}
@@ -138,9 +147,12 @@ func (l *lane) kick() {
 	if l.dead() {
 		return
 	}
-	idle := l.runners == 0 && l.unevaluated() > 0
-	behind := l.runners > 0 && l.runners < l.w.plan.Load().parallelism && l.unevaluated() > 1
-	if idle || behind || l.mayWrite() {
+	free := l.runners - l.calling
+	parallelism := l.w.plan.Load().parallelism
+	idle := free == 0 && l.unevaluated() > 0
+	behind := free > 0 && free < parallelism && l.unevaluated() > 1
+	// One that is not inside the sink looks for itself what there is to write.
+	if idle || behind || (l.par == nil || free <= parallelism) && l.mayWrite() {
 		l.runners++
 		l.w.runners++
 		go l.run()
@@ -154,13 +166,17 @@ func (l *lane) run() {
 	var ev evaluator
 	w.mu.Lock()
 	for !l.dead() {
+		if l.par != nil && l.mayWrite() {
+			l.par.write()
+			continue
+		}
 		if l.mayWrite() {
 			l.writer = true
 			l.write()
 			l.writer = false
 			continue
 		}
-		if l.unevaluated() == 0 || l.runners > w.plan.Load().parallelism {
+		if l.unevaluated() == 0 || l.runners-l.calling > w.plan.Load().parallelism {
 			break // the second: one that only came to write
 		}
 		t := l.at(l.evalSeq)
@@ -174,6 +190,9 @@ func (l *lane) run() {
 			last, ev = t.plan, t.plan.eval()
 		}
 		err := t.evaluateGuarded(ev)
+		if w.order == configs.OrderKey && err == nil {
+			t.group()
+		}
 		w.mu.Lock()
 		t.evaluating = false
 		switch {
@@ -272,6 +291,9 @@ func (l *lane) abandon() {
 		t.leave()
 	}
 	l.writeSeq, l.evalSeq, l.attention = l.base, l.base, 0
+	if l.par != nil {
+		l.par.forget()
+	}
 }
 
 // end is the end of this incarnation; its counters go to the route's.
@@ -308,6 +330,9 @@ func (l *lane) fail(err error) {
 	l.err = err
 	if err == nil {
 		l.attempt, l.wait, l.backoff = 0, "", nil
+		if l.par != nil {
+			l.par.show()
+		}
 		return
 	}
 	if l.attempt == 0 {

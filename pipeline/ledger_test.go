@@ -26,11 +26,13 @@ type world struct {
 	rng      *rand.Rand
 	src      *memSource
 	done     map[string]bool // values of outputs and letters that arrived, and of rejected ones that were dropped
-	first    map[int32][]int // indexes of records in the order in which they were first delivered
-	failed   map[int32]bool  // lanes in which nothing succeeds until Go
+	order    configs.Order
+	first    map[string][]int           // by what keeps its order, the indexes of records as they were first delivered
+	writer   map[string]context.Context // of a delivered output: the lane's that wrote it last
+	failed   map[int32]bool             // lanes in which nothing succeeds until Go
 	rates    rates
 	ordered  bool // the destination is an Ordered sink
-	suffix   bool // and no record of a batch after one that failed
+	suffix   bool // and no record of a batch after one that failed (of its key, with that order)
 	amo      bool
 	rejected map[string]bool
 	dropped  map[string]bool // after the last attempt
@@ -147,11 +149,11 @@ func (w *world) write(ctx context.Context, b *record.Batch, take func(int)) (err
 			}
 		}
 	}()
-	if w.ordered && w.failed[b.Partition] {
+	if w.ordered && !b.Loose && w.failed[b.Partition] {
 		return errors.New("an earlier write of the lane failed")
 	}
 	var failures []sinks.Failure
-	failed := false
+	failed := map[string]bool{}
 	if w.chance(w.rates.whole) {
 		w.failed[b.Partition] = true
 		if w.amo { // nobody knows
@@ -164,9 +166,9 @@ func (w *world) write(ctx context.Context, b *record.Batch, take func(int)) (err
 	for i := range b.Records {
 		v := string(b.Records[i].Value)
 		switch {
-		case failed && w.suffix || w.chance(w.rates.retry):
+		case failed[w.sequence(b, i)] && w.suffix || w.chance(w.rates.retry):
 			failures = append(failures, sinks.Failure{Index: i, Outcome: sinks.Retryable, Err: errors.New("busy")})
-			failed = true
+			failed[w.sequence(b, i)] = true
 			continue
 		case w.rejected[v] || !w.done[v] && w.chance(w.rates.reject):
 			w.rejected[v] = true // for ever
@@ -177,10 +179,11 @@ func (w *world) write(ctx context.Context, b *record.Batch, take func(int)) (err
 		}
 		if !w.done[v] {
 			w.done[v] = true
-			w.first[b.Partition] = append(w.first[b.Partition], number(v))
-		} else if w.amo {
+			w.first[w.sequence(b, i)] = append(w.first[w.sequence(b, i)], number(v))
+		} else if w.amo || w.writer[v] == ctx {
 			w.errs = append(w.errs, fmt.Errorf("%q was written twice", v))
 		}
+		w.writer[v] = ctx
 		take(i)
 	}
 	if failures == nil {
@@ -188,6 +191,17 @@ func (w *world) write(ctx context.Context, b *record.Batch, take func(int)) (err
 	}
 	w.failed[b.Partition] = true
 	return &sinks.PartialError{Failures: failures}
+}
+
+// sequence names what an output keeps its order in.
+func (w *world) sequence(b *record.Batch, i int) string {
+	switch w.order {
+	case configs.OrderKey:
+		return fmt.Sprintf("%d key %q", b.Partition, b.Records[i].Key)
+	case configs.OrderNone:
+		return fmt.Sprintf("%d at %d", b.Partition, b.Records[i].Offset)
+	}
+	return fmt.Sprint(b.Partition)
 }
 
 func (w *world) fail(b *record.Batch, i int) {
@@ -220,6 +234,7 @@ type scenario struct {
 	crashes                                 int
 	async, ordered, suffix, rebalance, swap bool
 	rates                                   rates
+	order                                   configs.Order
 	guarantee                               configs.Guarantee
 	policy                                  configs.OnError
 	attempts                                int
@@ -233,6 +248,7 @@ func draw(t *rapid.T) scenario {
 		size: rapid.IntRange(1, 20).Draw(t, "size"), parallelism: rapid.IntRange(1, 4).Draw(t, "parallelism"),
 		inFlight: rapid.SampledFrom([]int64{1, 5_000, 50_000, 0}).Draw(t, "in flight"),
 		crashes:  rapid.IntRange(0, 3).Draw(t, "crashes"),
+		order:    rapid.SampledFrom([]configs.Order{configs.OrderPartition, configs.OrderKey, configs.OrderNone}).Draw(t, "order"),
 		policy:   rapid.SampledFrom([]configs.OnError{configs.DeadLetter, configs.DropRecord, configs.PassRecord}).Draw(t, "on error"),
 		attempts: rapid.SampledFrom([]int{0, 0, 2, 4}).Draw(t, "attempts"),
 		async:    rapid.Bool().Draw(t, "async"), ordered: rapid.Bool().Draw(t, "ordered"), suffix: rapid.Bool().Draw(t, "suffix"),
@@ -242,8 +258,8 @@ func draw(t *rapid.T) scenario {
 }
 
 // TestLedger is the promise of at least once, under partial failures, crashes, rebalances and swaps:
-// nothing is lost, nothing is committed past a record without outcome, first
-// deliveries of a partition keep its order, and the counters add up.
+// nothing is lost, nothing is committed past a record without outcome, no lane writes a record twice, first
+// deliveries keep the order that the route asks for, and the counters add up.
 func TestLedger(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		s := draw(rt)
@@ -256,12 +272,14 @@ func TestLedger(t *testing.T) {
 						w.errs = append(w.errs, fmt.Errorf("partition %d: %q at %d is lost", p, r.Value, r.Offset))
 					}
 				}
-				first := slices.DeleteFunc(slices.Clone(w.first[p]), w.left)
-				if w.suffix && !slices.IsSorted(first) {
-					w.errs = append(w.errs, fmt.Errorf("partition %d: first deliveries out of order: %v", p, first))
-				}
 				if n := len(log); n > 0 && w.src.committed[p] != log[n-1].Offset+1 {
 					w.errs = append(w.errs, fmt.Errorf("partition %d: committed %d, want %d", p, w.src.committed[p], log[n-1].Offset+1))
+				}
+			}
+			for what, first := range w.first {
+				first := slices.DeleteFunc(slices.Clone(first), w.left)
+				if w.suffix && !slices.IsSorted(first) {
+					w.errs = append(w.errs, fmt.Errorf("first deliveries of partition %s out of order: %v", what, first))
 				}
 			}
 			if err := errors.Join(w.errs...); err != nil {
@@ -301,9 +319,10 @@ func TestAtMostOnce(t *testing.T) {
 // play runs the route until the log is processed; crashes and rebalances come in between.
 func (s scenario) play(t *testing.T) *world {
 	w := &world{
-		rng: rand.New(rand.NewPCG(s.seed, 1)), done: map[string]bool{}, first: map[int32][]int{}, failed: map[int32]bool{}, unknown: map[string]bool{}, rejected: map[string]bool{}, dropped: map[string]bool{}, tries: map[string]int{}, policy: s.policy, attempts: s.attempts,
+		rng: rand.New(rand.NewPCG(s.seed, 1)), done: map[string]bool{}, order: s.order, first: map[string][]int{}, writer: map[string]context.Context{}, failed: map[int32]bool{}, unknown: map[string]bool{}, rejected: map[string]bool{}, dropped: map[string]bool{}, tries: map[string]int{}, policy: s.policy, attempts: s.attempts,
 		rates: s.rates, ordered: s.ordered, suffix: s.suffix || s.ordered, amo: s.guarantee == configs.AtMostOnce, src: newMemSource(s.size),
 	}
+	w.src.key = fewKeys
 	for n := range s.records {
 		kind := string("vvvvvxfte0"[w.rng.IntN(10)])
 		w.src.add(int32(w.rng.IntN(s.partitions)), fmt.Sprintf("%s%d", kind, n))
@@ -329,7 +348,7 @@ func (s scenario) play(t *testing.T) *world {
 // live is one process: it ends at the end of the log or by a crash. It tells whether the log is done.
 func (s scenario) live(t *testing.T, w *world, crash bool) bool {
 	route := testRoute(func(r *configs.Route) {
-		r.OnError, r.Retry.MaxAttempts = s.policy, s.attempts
+		r.OnError, r.Retry.MaxAttempts, r.Order = s.policy, s.attempts, s.order
 		r.Parallelism, r.Limits.MaxInFlightBytes = s.parallelism, s.inFlight
 		r.Delivery.Guarantee, r.Delivery.CommitInterval = s.guarantee, 20*time.Millisecond
 	})

@@ -20,15 +20,15 @@ import (
 )
 
 // commands is an evaluator of values that say what is to become of them:
-// f filtered, t dropped, e evaluation error, x two outputs, 0 none; all others pass.
+// f filtered, t dropped, e evaluation error, x two outputs with different keys, 0 none; all others pass.
 type commands struct{ err eval.Error }
 
 func newCommands() evaluator { return &commands{} }
 
 func (c *commands) Run(in *record.Batch, i int, out *record.Batch) (eval.Verdict, *eval.Error) {
 	r := &in.Records[i]
-	emit := func(v []byte) {
-		out.Records = append(out.Records, record.Record{Offset: r.Offset, Key: r.Key, Value: v, Source: int32(i)})
+	emit := func(key, v []byte) {
+		out.Records = append(out.Records, record.Record{Offset: r.Offset, Key: key, Value: v, Source: int32(i)})
 	}
 	switch r.Value[0] {
 	case 'f':
@@ -46,10 +46,10 @@ func (c *commands) Run(in *record.Batch, i int, out *record.Batch) (eval.Verdict
 		for _, suffix := range "ab" {
 			at := len(out.Buf)
 			out.Buf = append(append(out.Buf, r.Value...), byte(suffix))
-			emit(out.Buf[at:len(out.Buf):len(out.Buf)])
+			emit(out.Buf[len(out.Buf)-min(2, len(r.Value)):len(out.Buf):len(out.Buf)], out.Buf[at:len(out.Buf):len(out.Buf)])
 		}
 	default:
-		emit(r.Value)
+		emit(r.Key, r.Value)
 	}
 	return eval.Passed, nil
 }
@@ -72,6 +72,7 @@ type memSource struct {
 	manual    bool // nothing is assigned by Open
 	closed    bool
 	opened    bool
+	key       func(offset int64) []byte
 
 	check      func(part int32, next int64) error // of each commit
 	violations []error
@@ -81,10 +82,28 @@ type memSource struct {
 }
 
 func newMemSource(size int) *memSource {
-	s := &memSource{logs: map[int32][]record.Record{}, at: map[int32]int{}, paused: map[int32]bool{}, committed: map[int32]int64{}, size: size}
+	s := &memSource{logs: map[int32][]record.Record{}, at: map[int32]int{}, paused: map[int32]bool{}, committed: map[int32]int64{}, size: size, key: ownKey}
 	s.wake.L = &s.mu
 	return s
 }
+
+// fewKeys gives seven records of eight one of seven keys, and the others none.
+// All are in slots of their own.
+func fewKeys(offset int64) []byte { return eightKeys()[offset%8] }
+
+var eightKeys = sync.OnceValue(func() [][]byte {
+	keys, taken := make([][]byte, 8), map[uint8]bool{slotOf(nil): true}
+	for i := range 7 {
+		for n := 0; keys[i] == nil; n++ {
+			if k := fmt.Appendf(nil, "k%d-%d", i, n); !taken[slotOf(k)] {
+				keys[i], taken[slotOf(k)] = k, true
+			}
+		}
+	}
+	return keys
+})
+
+func ownKey(offset int64) []byte { return fmt.Appendf(nil, "k%d", offset) }
 
 // add appends values; offsets leave a gap after every seventh record.
 func (s *memSource) add(part int32, values ...string) *memSource {
@@ -99,7 +118,7 @@ func (s *memSource) add(part int32, values ...string) *memSource {
 				next += 3
 			}
 		}
-		s.logs[part] = append(log, record.Record{Offset: next, Key: []byte(fmt.Sprintf("k%d", next)), Value: []byte(v)})
+		s.logs[part] = append(log, record.Record{Offset: next, Key: s.key(next), Value: []byte(v)})
 	}
 	s.wake.Broadcast()
 	return s
@@ -214,6 +233,9 @@ func (s *memSource) fill(b *record.Batch, p int32, i int) {
 		b.Buf = make([]byte, 0, size)
 	}
 	put := func(v []byte) []byte {
+		if v == nil {
+			return nil
+		}
 		at := len(b.Buf)
 		b.Buf = append(b.Buf, v...)
 		return b.Buf[at:len(b.Buf):len(b.Buf)]

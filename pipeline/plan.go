@@ -88,7 +88,7 @@ func newPlan(evals func() evaluator, r *configs.Route, revision int64, letters b
 	return p
 }
 
-func or[T int64 | time.Duration](v, otherwise T) T {
+func or[T int | int64 | time.Duration](v, otherwise T) T {
 	if v <= 0 {
 		return otherwise
 	}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+
+	"keystone/configs"
 )
 
 // withRetry gives the oldest task that has records to be written again.
@@ -71,16 +73,19 @@ func (t *task) giveUp(err error) {
 	retry := t.retry
 	t.retry = nil
 	for _, i := range retry {
-		t.reject(i, "retries_exhausted", err)
+		t.reject(i, "retries_exhausted", err, t.tries)
 	}
 }
 
 func (l *lane) startBackoff() {
-	p := l.w.plan.Load().retry
+	l.backoff = newBackoff(l.w.plan.Load().retry)
+}
+
+func newBackoff(p configs.Retry) *backoff.ExponentialBackOff {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval, b.MaxInterval, b.Multiplier = p.Initial, p.Max, 2
 	b.Reset()
-	l.backoff = b
+	return b
 }
 
 // sleep waits; false means that the lane ended.

@@ -43,6 +43,9 @@ type task struct {
 	fates      map[int32]fate // of source records that were not simply delivered
 	tries      int
 	doneFn     func(error) // done, bound once
+	open       int         // of a parallel lane: segments without an outcome
+	holds      int         // and those of them that the sink has
+	grouped                // and which output has which key
 	free       *task       // list of garbage
 }
 
@@ -84,7 +87,7 @@ func (t *task) recycle() {
 	w := t.lane.w
 	in, out := t.in, t.out
 	clear(t.letters)
-	*t = task{doneFn: t.doneFn, letters: t.letters[:0], retry: t.retry[:0], reasons: t.reasons[:0]}
+	*t = task{doneFn: t.doneFn, letters: t.letters[:0], retry: t.retry[:0], reasons: t.reasons[:0], grouped: t.grouped}
 	w.tasks.Put(t)
 	w.giveBack(in)
 	w.giveBack(out)
@@ -93,7 +96,7 @@ func (t *task) recycle() {
 // leave is called for a task that is no longer in flight, whenever somebody lets go of
 // it: the last one has it recycled when mu is given up.
 func (t *task) leave() {
-	if t.popped && !t.evaluating && !t.inWrite && !t.kept {
+	if t.popped && !t.evaluating && !t.inWrite && t.holds == 0 && !t.kept {
 		t.free = t.lane.w.garbage
 		t.lane.w.garbage = t
 	}
@@ -222,7 +225,7 @@ func (t *task) position(i int) record.Position {
 
 // finished tells that every record that counts has its outcome.
 func (t *task) finished() bool {
-	return !t.inWrite && len(t.retry) == 0 && len(t.letters) == 0
+	return !t.inWrite && t.open == 0 && len(t.retry) == 0 && len(t.letters) == 0
 }
 
 // firstOpen gives the first source record without outcome of a task that was given to
@@ -236,6 +239,9 @@ func (t *task) firstOpen() int {
 		for _, i := range t.sent {
 			first = min(first, t.out.Records[i].Source)
 		}
+	}
+	if t.open > 0 {
+		first = min(first, t.lane.par.firstOpen(t))
 	}
 	for _, i := range t.retry {
 		first = min(first, t.out.Records[i].Source)

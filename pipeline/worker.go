@@ -4,7 +4,8 @@
 // One goroutine reads and hands batches to lanes. A lane's batches are
 // evaluated by as many runners as have work (so one partition may use all
 // processors), and written by whichever runner holds the lane's writer role,
-// in the order in which they were read. Runners exist only while there is work:
+// in the order in which they were read, unless the route's order lets several write at once
+// (parallel). Runners exist only while there is work:
 // an idle route costs its reader and its committer.
 //
 // Locks: Worker.flowMu before Worker.mu. No foreign code is called and nothing
@@ -37,6 +38,7 @@ type Worker struct {
 	sink       sinks.Sink
 	cp         sinks.Checkpointer // the sink, if it is one
 	ordered    sinks.Ordered      // the sink, if it is one
+	order      configs.Order      // that is kept; never empty
 	window     int                // writes of one lane without done
 	atMostOnce bool               // positions are committed before they are written
 	plan       atomic.Pointer[plan]
@@ -102,9 +104,7 @@ func newWorker(s Spec, evals func() evaluator) *Worker {
 	w.changed.L = &w.mu
 	w.cp, _ = s.Sink.(sinks.Checkpointer)
 	w.ordered, _ = s.Sink.(sinks.Ordered)
-	// order = "key" is kept as "partition" is: records of one key that come from one
-	// partition stay in order when all of that partition do.
-	if w.ordered != nil || s.Route.Order == configs.OrderNone {
+	if w.order = orderOf(s.Route, s.Sink); w.ordered != nil || w.order != configs.OrderPartition {
 		w.window = writesPerLane
 	}
 	w.atMostOnce = s.Route.Delivery.Guarantee == configs.AtMostOnce
@@ -112,8 +112,8 @@ func newWorker(s Spec, evals func() evaluator) *Worker {
 	return w
 }
 
-// writesPerLane bounds the writes of one lane that have no answer yet, for
-// sinks that keep the order; bytes in flight bound them too.
+// writesPerLane bounds the writes of one lane that have no answer yet, where the sink keeps the
+// order or the route wants less than that of the partition; bytes in flight bound them too.
 const writesPerLane = 16
 
 // Swap changes program and live options (throttle, limits, retry, on_error,

@@ -17,8 +17,8 @@ import (
 // what is named in a *PartialError is written again from them.
 type Sink interface {
 	Open(ctx context.Context) error
-	// Write is called in lane order, possibly from several lanes at once, and
-	// may return early. done runs exactly once, from any goroutine, when every record is
+	// Write is called in lane order unless the route wants another (see Ordered), possibly from several
+	// lanes at once (and several times for one whose order is not the partition's), and may return early. done runs exactly once, from any goroutine, when every record is
 	// durable or classified (a *PartialError names those that are not); until then the batch
 	// belongs to the sink. Write blocks when the sink's own buffers are full: that is back pressure.
 	// Any other error is about the whole batch, and retryable unless it is Permanent.
@@ -34,7 +34,11 @@ type Flusher interface{ Flush() }
 // partition: Batch.Partition) also when it fails: where a record has to be written again, no later
 // record of its batch was written, and all further writes of the lane fail too until Go.
 // Only such a sink is given a second write of a lane before the first one's done, unless the
-// route's order is none.
+// route's order is "key" or "none": then batches are Loose. A Loose batch is in no order with others:
+// it neither fails because an earlier write of its lane did nor makes later ones fail, and needs no Go.
+// With order "key" the worker itself writes what has a key only after it knows of
+// everything before it with that key; within one batch the sink keeps the order of each
+// key: where a record has to be written again, no later one of the batch with its key was written.
 //
 // A: the worker decides to write batch 2. B: batch 1 fails, and done tells the worker. A: Write(2) begins.
 // The sink cannot tell that the worker did not know yet, so the worker says when it does.
@@ -44,6 +48,14 @@ type Ordered interface {
 	// Go says that the worker knows of all failures of the lane and has no
 	// write of it under way: writes may succeed again. It is also called before a lane's first write.
 	Go(partition int32)
+}
+
+// DefaultOrder is a Sink for which the order of the source partition counts less than speed:
+// routes to it keep another one unless they say which. A Checkpointer is always written in the
+// order of the partition.
+type DefaultOrder interface {
+	Sink
+	DefaultOrder() string // "key" or "none"
 }
 
 // Checkpointer is a Sink whose done means "accepted", not yet durable: the

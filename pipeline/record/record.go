@@ -68,6 +68,9 @@ type Batch struct {
 	HeaderBuf  []Header // memory that Headers of records point into; reused by Reset
 	DerivedBuf [][]byte // memory that Derived of records point into; reused by Reset
 
+	// Loose is set in an output batch that is part of no order: see sinks.Ordered.
+	Loose bool
+
 	Want    Want // what the reader of a source asks for; kept by Reset
 	release func(*Batch)
 }
@@ -88,7 +91,7 @@ func (b *Batch) Reset() {
 	clear(b.HeaderBuf)
 	clear(b.DerivedBuf)
 	b.HeaderBuf, b.DerivedBuf = b.HeaderBuf[:0], b.DerivedBuf[:0]
-	b.Topic, b.Partition, b.Next = "", 0, Position{}
+	b.Topic, b.Partition, b.Next, b.Loose = "", 0, Position{}, false
 }
 
 // OnRelease sets what Release calls; nil for nothing. A source that lends

@@ -40,5 +40,8 @@ func (sink) Open(context.Context) error { return nil }
 // Write is done at once.
 func (sink) Write(_ context.Context, _ *record.Batch, done func(error)) { done(nil) }
 
+// DefaultOrder is none: nobody sees it.
+func (sink) DefaultOrder() string { return "none" }
+
 // Close does nothing.
 func (sink) Close(context.Context) error { return nil }
