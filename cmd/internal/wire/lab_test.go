@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -95,6 +96,9 @@ func (l *lab) serve() {
 		if err != nil {
 			return err
 		}
+		if len(st.Addresses) == 0 {
+			return errors.New("nothing was looked at yet")
+		}
 		for _, a := range st.Addresses {
 			if a.Health != "running" {
 				return fmt.Errorf("%s is %s %s", a.Addr, a.Health, a.Error)
@@ -111,6 +115,27 @@ func (l *lab) serve() {
 		l.t.Fatal(err)
 	}
 	l.adm = kadm.NewClient(l.kafka)
+}
+
+// change edits the configuration and waits until it is brought about, as revision serial.
+func (l *lab) change(text string, serial int64) {
+	l.t.Helper()
+	l.edit(text)
+	l.until("the edit is taken", func() error {
+		st, err := l.client.Status(l.t.Context())
+		if err == nil && st.Serial != serial {
+			err = fmt.Errorf("serial %d", st.Serial)
+		}
+		return err
+	})
+	cfg, diags := l.load()
+	if err := diags.Err(); err != nil {
+		l.t.Fatal(err)
+	}
+	// The same goal again is not stored again: this only waits.
+	if _, err := l.client.Apply(l.t.Context(), cfg, api.ApplyOptions{Serial: serial}, func(api.ApplyEvent) {}); err != nil {
+		l.t.Fatal(err)
+	}
 }
 
 // until asks again until ok gives nil.
