@@ -43,6 +43,7 @@ type DeadLetter struct {
 	Attempts  int
 	Time      time.Time
 	Revision  int64
+	Replays   int // how often the record was replayed before
 }
 
 // Spec is all that a worker needs. The worker closes Source, Sink and DeadLetters.

@@ -40,8 +40,10 @@ func TestEnvelope(t *testing.T) {
 	want := `trace=t1
 ks-route=route.tv["eu"]
 ks-topic=plays
+ks-topic-id=id
 ks-partition=3
 ks-offset=7
+ks-timestamp=1700000000000
 ks-error-code=type
 ks-error=not a number
 ks-error-at=main.ks.hcl:3:10

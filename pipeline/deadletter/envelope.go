@@ -17,14 +17,17 @@ import (
 const (
 	HeaderRoute     = "ks-route"      // address of the route
 	HeaderTopic     = "ks-topic"      // where the record was: topic or path,
+	HeaderTopicID   = "ks-topic-id"   // its identity: a Kafka topic id, a file's identity,
 	HeaderPartition = "ks-partition"  // partition
 	HeaderOffset    = "ks-offset"     // and offset
+	HeaderTimestamp = "ks-timestamp"  // of the record, milliseconds since 1970 UTC; 0 if it has none
 	HeaderCode      = "ks-error-code" // stable and short: decode, type, too_large…
 	HeaderError     = "ks-error"      // the error's text
 	HeaderAt        = "ks-error-at"   // file:line:column of the expression; empty if it was none
 	HeaderAttempts  = "ks-attempts"   // how often it was tried
 	HeaderTime      = "ks-time"       // when it was given up, RFC 3339 in UTC
 	HeaderRevision  = "ks-revision"   // of the configuration that it failed with
+	HeaderReplays   = "ks-replays"    // how often it was replayed before; absent if never
 )
 
 // MaxError bounds the text of an error in an envelope, in bytes.
@@ -41,20 +44,26 @@ func Headers(dst []record.Header, l *pipeline.DeadLetter) []record.Header {
 	add := func(key, value string) { dst = append(dst, record.Header{Key: key, Value: []byte(value)}) }
 	add(HeaderRoute, l.Route.String())
 	add(HeaderTopic, l.Topic)
+	add(HeaderTopicID, l.Identity)
 	add(HeaderPartition, strconv.FormatInt(int64(l.Partition), 10))
 	add(HeaderOffset, strconv.FormatInt(l.Record.Offset, 10))
+	add(HeaderTimestamp, strconv.FormatInt(l.Record.Timestamp, 10))
 	add(HeaderCode, l.Code)
 	add(HeaderError, bound(l.Error))
 	add(HeaderAt, l.At)
 	add(HeaderAttempts, strconv.Itoa(l.Attempts))
 	add(HeaderTime, l.Time.UTC().Format(time.RFC3339Nano))
 	add(HeaderRevision, strconv.FormatInt(l.Revision, 10))
+	if l.Replays > 0 {
+		add(HeaderReplays, strconv.Itoa(l.Replays))
+	}
 	return dst
 }
 
 func isEnvelope(key string) bool {
 	switch key {
-	case HeaderRoute, HeaderTopic, HeaderPartition, HeaderOffset, HeaderCode, HeaderError, HeaderAt, HeaderAttempts, HeaderTime, HeaderRevision:
+	case HeaderRoute, HeaderTopic, HeaderTopicID, HeaderPartition, HeaderOffset, HeaderTimestamp, HeaderCode, HeaderError,
+		HeaderAt, HeaderAttempts, HeaderTime, HeaderRevision, HeaderReplays:
 		return true
 	}
 	return false

@@ -9,8 +9,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"time"
-	"unicode/utf8"
 
 	"keystone/pipeline"
 )
@@ -31,62 +29,6 @@ func NewFile(path string, maxBytes int64) *File {
 	f := &File{path: path, max: maxBytes, file: make(chan *os.File, 1)}
 	f.file <- nil
 	return f
-}
-
-// Letter is a line of the file. Bytes that are not UTF-8 are in base64, under
-// the name with the suffix; a null value is null.
-type Letter struct {
-	Route       string         `json:"route"`
-	Topic       string         `json:"topic"`
-	Partition   int32          `json:"partition"`
-	Offset      int64          `json:"offset"`
-	Identity    string         `json:"identity,omitempty"`
-	Timestamp   int64          `json:"timestamp,omitempty"` // of the record, milliseconds since 1970
-	Key         *string        `json:"key,omitempty"`
-	KeyBase64   []byte         `json:"key_base64,omitempty"`
-	Value       *string        `json:"value"`
-	ValueBase64 []byte         `json:"value_base64,omitempty"`
-	Headers     []LetterHeader `json:"headers,omitempty"`
-	Code        string         `json:"error_code"`
-	Error       string         `json:"error"`
-	At          string         `json:"error_at,omitempty"`
-	Attempts    int            `json:"attempts"`
-	Time        time.Time      `json:"time"`
-	Revision    int64          `json:"revision"`
-}
-
-// LetterHeader is a header of the record.
-type LetterHeader struct {
-	Key         string  `json:"key"`
-	Value       *string `json:"value"`
-	ValueBase64 []byte  `json:"value_base64,omitempty"`
-}
-
-// line gives the letter as it is written.
-func line(l *pipeline.DeadLetter) Letter {
-	x := Letter{
-		Route: l.Route.String(), Topic: l.Topic, Partition: l.Partition, Offset: l.Record.Offset, Identity: l.Identity,
-		Timestamp: l.Record.Timestamp, Code: l.Code, Error: bound(l.Error), At: l.At, Attempts: l.Attempts, Time: l.Time.UTC(), Revision: l.Revision,
-	}
-	x.Key, x.KeyBase64 = text(l.Record.Key)
-	x.Value, x.ValueBase64 = text(l.Record.Value)
-	for _, h := range l.Record.Headers {
-		lh := LetterHeader{Key: h.Key}
-		lh.Value, lh.ValueBase64 = text(h.Value)
-		x.Headers = append(x.Headers, lh)
-	}
-	return x
-}
-
-func text(b []byte) (*string, []byte) {
-	if b == nil {
-		return nil, nil
-	}
-	if !utf8.Valid(b) {
-		return nil, b
-	}
-	s := string(b)
-	return &s, nil
 }
 
 // Write appends all letters or none, and returns when they are on disk.
