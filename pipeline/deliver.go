@@ -170,6 +170,7 @@ func (l *lane) judge(err error, n, tries int, find func(i int) (*task, int32)) (
 			case f.Outcome == sinks.Rejected:
 				t.reject(i, or2(f.Code, "rejected"), f.Err, tries)
 			case f.Outcome == sinks.Unknown && w.atMostOnce:
+				t.unwritten(i)
 				t.setFate(t.out.Records[i].Source, Dropped, "unknown")
 			default:
 				again = append(again, f.Index)
@@ -180,6 +181,7 @@ func (l *lane) judge(err error, n, tries int, find func(i int) (*task, int32)) (
 	case w.atMostOnce: // may have been written
 		for i := range n {
 			t, k := find(i)
+			t.unwritten(k)
 			t.setFate(t.out.Records[k].Source, Dropped, "unknown")
 		}
 		w.note(err)
@@ -203,12 +205,20 @@ func (t *task) index(i int) int32 {
 	return t.sent[i]
 }
 
+// unwritten notes that output i is not known to be in the sink, and will not be written again.
+func (t *task) unwritten(i int32) {
+	r := &t.out.Records[i]
+	t.refusals++
+	t.outBytes -= int64(len(r.Key) + len(r.Value))
+}
+
 // reject does what on_error says with output i, which the sink refuses for
 // ever. There is nothing that could be passed on, so pass drops it.
 func (t *task) reject(i int32, code string, cause error, tries int) {
 	if cause == nil {
 		cause = errors.New(code)
 	}
+	t.unwritten(i)
 	src := t.out.Records[i].Source
 	switch t.plan.onError {
 	case configs.DeadLetter:

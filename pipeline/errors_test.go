@@ -125,6 +125,14 @@ func TestRejectedRecordsFollowOnError(t *testing.T) {
 				if c.Read != want.Read || c.Delivered != want.Delivered || c.DeadLettered != want.DeadLettered || c.Dropped != want.Dropped || c.Abandoned != want.Abandoned {
 					t.Errorf("counts %+v, want %+v", c, want)
 				}
+				if policy != configs.StopRoute {
+					if c.Written != 4 || c.WrittenBytes != 4*int64(len("k0v0")) {
+						t.Errorf("%d outputs of %d bytes are counted as written; two were refused", c.Written, c.WrittenBytes)
+					}
+					if r := c.Reasons; len(r) != 1 || r[0].Code != "mapping" || r[0].N != 1 || r[0].Outcome == Delivered {
+						t.Errorf("reasons %+v", r)
+					}
+				}
 				if got := src.committedAt(0); got != committed {
 					t.Errorf("committed %d, want %d", got, committed)
 				}
@@ -316,7 +324,7 @@ func TestPartOfTheDeadLettersIsRepeated(t *testing.T) {
 		if got := g.letters.values(); !slices.Equal(got, []string{"e0", "e2", "e1", "e3"}) || tries != 2 {
 			t.Errorf("letters %v after %d tries", got, tries)
 		}
-		if c := g.w.Stats().Total; c.DeadLettered != 4 {
+		if c := g.w.Stats().Total; c.DeadLettered != 4 || !slices.Equal(c.Reasons, Reasons{{DeadLettered, "type", 4}}) {
 			t.Errorf("%+v", c)
 		}
 	})

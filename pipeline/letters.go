@@ -34,7 +34,7 @@ func (l *lane) sendLetters(t *task) {
 			break
 		}
 		n := len(letters) // the sink may have added some meanwhile
-		rest := unacknowledged(t.letters[:n], letters, err)
+		rest := t.unacknowledged(t.letters[:n], letters, err)
 		t.lettered += n - rest
 		t.letters = slices.Delete(t.letters, rest, n)
 		letters = letters[:rest]
@@ -64,20 +64,19 @@ func (l *lane) sendLetters(t *task) {
 }
 
 // unacknowledged moves the letters that were not taken to the front of both
-// slices and counts them.
-func unacknowledged(sent []letter, letters []DeadLetter, err error) int {
+// slices and counts them. The others are counted by their codes.
+func (t *task) unacknowledged(sent []letter, letters []DeadLetter, err error) int {
 	var partial *sinks.PartialError
-	switch {
-	case err == nil:
-		return 0
-	case !errors.As(err, &partial):
+	if err != nil && !errors.As(err, &partial) {
 		return len(sent)
 	}
 	n := 0
 	for i := range sent {
-		if slices.ContainsFunc(partial.Failures, func(f sinks.Failure) bool { return f.Index == i && f.Outcome != sinks.Applied }) {
+		if partial != nil && slices.ContainsFunc(partial.Failures, func(f sinks.Failure) bool { return f.Index == i && f.Outcome != sinks.Applied }) {
 			sent[n], letters[n] = sent[i], letters[i]
 			n++
+		} else {
+			t.reasons.add(DeadLettered, sent[i].code, 1)
 		}
 	}
 	return n

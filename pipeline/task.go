@@ -37,6 +37,7 @@ type task struct {
 	attention  bool           // counted in the lane's
 	popped     bool           // no longer in flight
 	abandoned  bool           // popped without outcome, because its lane ended
+	refusals   int            // outputs that were not written, and will not be
 	refused    bool           // the sink refused a record and on_error stops there; halt says why
 	sent       []int32        // indexes in out of what was written last; nil: all of it
 	retry      []int32        // indexes in out of what is to be written again
@@ -285,7 +286,7 @@ func (t *task) account() error {
 	c.Delivered += int64(t.delivered)
 	c.Filtered += int64(t.filtered)
 	c.DeadLettered += int64(t.lettered)
-	c.Written += int64(len(t.out.Records))
+	c.Written += int64(len(t.out.Records) - t.refusals)
 	c.WrittenBytes += t.outBytes
 	for _, r := range t.reasons {
 		if r.Outcome == Dropped {
@@ -297,7 +298,7 @@ func (t *task) account() error {
 	t.plan.held += int64(t.held)
 	t.plan.filtered += int64(t.filtered)
 	c.Abandoned += int64(t.read - t.end)
-	if n := t.delivered + t.filtered + t.lettered + int(t.reasons.sum(Dropped)); n != t.end {
+	if n := t.delivered + t.filtered + t.lettered + int(t.reasons.sum(Dropped)); n != t.end || int(t.reasons.sum(DeadLettered)) != t.lettered {
 		return fmt.Errorf("the ledger is wrong: %d outcomes for %d records of partition %d before offset %d", n, t.end, t.in.Partition, t.next.Offset)
 	}
 	return nil
