@@ -152,6 +152,8 @@ type State struct {
 	Deps map[addr.Addr]*configs.Resource
 	// Kept is the names that it keeps from before it was moved.
 	Kept Identity
+	// Lanes are the partitions that a route has now. They are shown, and kept by nobody.
+	Lanes []Lane
 	// Reading is where a route stands in what it reads.
 	Reading Reading
 	// Topic is what a stream's topic holds.
@@ -194,6 +196,24 @@ type Counters struct {
 	Reasons        map[string]int64 `json:"reasons,omitempty"` // of dropped and dead-lettered
 	// SchemaViolations are required fields that expressions read and that were missing or null.
 	SchemaViolations int64 `json:"schema_violations"`
+}
+
+// Lane is one source partition of a route, since it was assigned. Its counters
+// add up as those of a route do. Offsets are the next ones, in the unit of the source.
+type Lane struct {
+	Partition int32    `json:"partition"`
+	Counters  Counters `json:"counters"`
+	Start     int64    `json:"start"`     // where reading began
+	Next      int64    `json:"next"`      // what is read next
+	Finished  int64    `json:"finished"`  // everything before it has an outcome
+	Committed int64    `json:"committed"` // everything before it is not read again
+	Lag       *int64   `json:"lag,omitempty"`
+	Identity  string   `json:"id,omitempty"`       // of what the offsets count in
+	Revision  int64    `json:"revision,omitempty"` // of the program that runs,
+	From      int64    `json:"from"`               // since this offset
+	Activity  string   `json:"activity,omitempty"` // what it waits for, if it does
+	Error     string   `json:"error,omitempty"`
+	Paused    bool     `json:"paused,omitempty"` // its reading, because it is slow
 }
 
 // Observed is the world: what runs, and what the clusters hold.

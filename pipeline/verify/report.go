@@ -168,7 +168,10 @@ func (r *Report) Finish() {
 	}
 	switch {
 	case !r.OK:
-		r.Verdict = "violated: " + join(append(bad, fine...))
+		r.Verdict = "violated: " + join(bad)
+		if len(fine) > 0 {
+			r.Verdict += "; as it may be: " + join(fine)
+		}
 	case t.Records == 0:
 		r.Verdict = "nothing to judge"
 	case unjudged >= t.Records:

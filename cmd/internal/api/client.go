@@ -23,6 +23,7 @@ import (
 // Control is what commands ask: a server, or stored state without one.
 type Control interface {
 	Status(ctx context.Context) (Status, error)
+	StatusOf(ctx context.Context, a addr.Addr) (Status, error) // of one address, with its lanes
 	Plan(ctx context.Context, goal *configs.Config, o PlanOptions) (Plan, error)
 	Apply(ctx context.Context, goal *configs.Config, o ApplyOptions, progress func(ApplyEvent)) (ApplyResult, error)
 	Tap(ctx context.Context, a addr.Addr, o TapOptions, emit func(TapEvent) error) error
@@ -73,6 +74,15 @@ func (c *Client) Version(ctx context.Context) (Version, error) {
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	var s Status
 	if err := c.get(ctx, "/v1/status", &s); err != nil {
+		return s, err
+	}
+	return s, checkFormat(s.FormatVersion)
+}
+
+// StatusOf asks for one address, with the lanes of a route.
+func (c *Client) StatusOf(ctx context.Context, a addr.Addr) (Status, error) {
+	var s Status
+	if err := c.get(ctx, "/v1/status?"+url.Values{"address": {a.String()}}.Encode(), &s); err != nil {
 		return s, err
 	}
 	return s, checkFormat(s.FormatVersion)
@@ -221,6 +231,15 @@ type Local struct {
 func (l Local) Status(ctx context.Context) (Status, error) {
 	w, err := l.Backend.Status(ctx)
 	return NewStatus(w, l.Version), err
+}
+
+// StatusOf gives one address, with the lanes of a route.
+func (l Local) StatusOf(ctx context.Context, a addr.Addr) (Status, error) {
+	w, err := l.Backend.Status(ctx)
+	if err != nil {
+		return Status{}, err
+	}
+	return NewStatusOf(w, l.Version, a)
 }
 
 // Plan tells what a goal would change.

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -37,7 +39,7 @@ func Metrics() []Metric {
 		{"keystone_restarts_total", "counter", []string{"address"}, "Restarts of the address's worker."},
 		{"keystone_route_read_total", "counter", []string{"route"}, "Records read since the worker started."},
 		{"keystone_route_records_total", "counter", []string{"route", "outcome"}, "Records by outcome since the worker started: delivered, filtered, dead_lettered, dropped."},
-		{"keystone_route_reasons_total", "counter", []string{"route", "reason"}, "Dropped and dead-lettered records by reason since the worker started."},
+		{"keystone_route_reasons_total", "counter", []string{"route", "outcome", "reason"}, "Dropped, dead-lettered and passed records by reason since the worker started."},
 		{"keystone_route_written_total", "counter", []string{"route"}, "Records that went out; differs from delivered where explode makes several of one."},
 		{"keystone_route_retries_total", "counter", []string{"route"}, "Deliveries tried again."},
 		{"keystone_route_lost_before_read_total", "counter", []string{"route"}, "Records that retention or truncation removed before they were read."},
@@ -45,6 +47,12 @@ func Metrics() []Metric {
 		{"keystone_route_schema_violations_total", "counter", []string{"route"}, "Required fields that expressions read and that were missing or null."},
 		{"keystone_route_in_flight_records", "gauge", []string{"route"}, "Records read that have no outcome yet."},
 		{"keystone_route_lag_records", "gauge", []string{"route"}, "Records that wait in the source; absent when not known."},
+		{"keystone_lane_read_total", "counter", []string{"route", "partition"}, "Records read of a source partition since it was assigned."},
+		{"keystone_lane_records_total", "counter", []string{"route", "partition", "outcome"}, "Records of a source partition by outcome since it was assigned; abandoned is none: they are read again."},
+		{"keystone_lane_in_flight_records", "gauge", []string{"route", "partition"}, "Records read of a source partition that have no outcome yet."},
+		{"keystone_lane_committed_offset", "gauge", []string{"route", "partition"}, "Everything before this offset is not read again."},
+		{"keystone_lane_lag_records", "gauge", []string{"route", "partition"}, "Records that wait in a source partition; absent when not known."},
+		{"keystone_lanes_hidden", "gauge", nil, "Partitions of which nothing is shown here, because all routes together have more than 1000; `keystone status ROUTE` shows them."},
 	}
 }
 
@@ -100,7 +108,19 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	put("keystone_reconcile_turns_total", float64(w.Turns))
 	put("keystone_configuration_problems", float64(len(w.Broken)))
 	put("keystone_changes_waiting", float64(len(w.Waiting)))
+	lanes := 0
+	for _, st := range w.Observed.States {
+		lanes += len(st.Lanes)
+	}
+	if lanes > maxLanes {
+		put("keystone_lanes_hidden", float64(lanes))
+	} else {
+		put("keystone_lanes_hidden", 0)
+	}
 	for a, st := range w.Observed.States {
+		if lanes <= maxLanes {
+			putLanes(put, a.String(), st.Lanes)
+		}
 		if a.Type == "cluster" {
 			up := 1.0
 			if _, down := w.Observed.Unreachable[a]; down {
@@ -113,6 +133,28 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for a := range w.Observed.Unreachable {
 		if _, seen := w.Observed.States[a]; !seen {
 			put("keystone_cluster_reachable", 0, a.String())
+		}
+	}
+}
+
+// maxLanes bounds the series: a server with more partitions shows none, so that
+// none comes and goes with the others.
+const maxLanes = 1000
+
+func putLanes(put func(string, float64, ...string), route string, lanes []reconcile.Lane) {
+	for i := range lanes {
+		l := &lanes[i]
+		c, part := &l.Counters, strconv.Itoa(int(l.Partition))
+		put("keystone_lane_read_total", float64(c.Read), route, part)
+		put("keystone_lane_records_total", float64(c.Delivered), route, part, "delivered")
+		put("keystone_lane_records_total", float64(c.Filtered), route, part, "filtered")
+		put("keystone_lane_records_total", float64(c.DeadLettered), route, part, "dead_lettered")
+		put("keystone_lane_records_total", float64(c.Dropped), route, part, "dropped")
+		put("keystone_lane_records_total", float64(c.Abandoned), route, part, "abandoned")
+		put("keystone_lane_in_flight_records", float64(c.InFlight), route, part)
+		put("keystone_lane_committed_offset", float64(l.Committed), route, part)
+		if l.Lag != nil {
+			put("keystone_lane_lag_records", float64(*l.Lag), route, part)
 		}
 	}
 }
@@ -132,7 +174,8 @@ func putState(put func(string, float64, ...string), a addr.Addr, st reconcile.St
 	put("keystone_route_records_total", float64(c.DeadLettered), name, "dead_lettered")
 	put("keystone_route_records_total", float64(c.Dropped), name, "dropped")
 	for _, reason := range slices.Sorted(maps.Keys(c.Reasons)) {
-		put("keystone_route_reasons_total", float64(c.Reasons[reason]), name, reason)
+		outcome, code, _ := strings.Cut(reason, "/")
+		put("keystone_route_reasons_total", float64(c.Reasons[reason]), name, outcome, code)
 	}
 	put("keystone_route_written_total", float64(c.Written), name)
 	put("keystone_route_retries_total", float64(c.Retries), name)

@@ -107,7 +107,22 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, err)
 		return
 	}
-	s.answer(w, NewStatus(world, s.Version))
+	name := r.URL.Query().Get("address")
+	if name == "" {
+		s.answer(w, NewStatus(world, s.Version))
+		return
+	}
+	a, err := addr.Parse(name)
+	if err != nil {
+		s.refuse(w, &requestError{err})
+		return
+	}
+	one, err := NewStatusOf(world, s.Version, a)
+	if err != nil {
+		s.refuse(w, err)
+		return
+	}
+	s.answer(w, one)
 }
 
 // ready tells that the world was observed once.

@@ -41,6 +41,7 @@ type AddressStatus struct {
 	Group    string              `json:"group,omitempty"`
 	Counters *reconcile.Counters `json:"counters,omitempty"` // of a route
 	Held     *reconcile.Hold     `json:"held,omitempty"`     // by an operator
+	Lanes    []reconcile.Lane    `json:"lanes,omitempty"`    // of a route that runs, where it was asked for by its address
 }
 
 // NewStatus gives the shown form, in address order.
@@ -60,6 +61,25 @@ func NewStatus(w World, v Version) Status {
 		s.Addresses = append(s.Addresses, newAddressStatus(a, w.Observed.States[a]))
 	}
 	return s
+}
+
+// NewStatusOf is NewStatus of one address, with the lanes of a route; or of every instance of a block.
+func NewStatusOf(w World, v Version, of addr.Addr) (Status, error) {
+	s := NewStatus(w, v)
+	s.Addresses = []AddressStatus{}
+	e := &NotFoundError{Addr: of.String()}
+	for _, a := range sortedAddrs(w.Observed.States) {
+		e.Known = append(e.Known, a.String())
+		if a == of || !of.Each && a.Block() == of {
+			one := newAddressStatus(a, w.Observed.States[a])
+			one.Lanes = w.Observed.States[a].Lanes
+			s.Addresses = append(s.Addresses, one)
+		}
+	}
+	if len(s.Addresses) == 0 {
+		return s, e
+	}
+	return s, nil
 }
 
 func newAddressStatus(a addr.Addr, st reconcile.State) AddressStatus {

@@ -3,26 +3,47 @@ package cli
 import (
 	"context"
 	"fmt"
+	"os"
+	"slices"
 	"time"
 
 	"keystone/cmd/internal/api"
 	"keystone/cmd/internal/view"
+	"keystone/configs/addr"
 )
 
 type statusOptions struct {
 	scope
 	target
 	asJSON, watch bool
+	of            addr.Addr // zero: everything
+}
+
+// addressArg tells whether an argument that may also be a directory is an address.
+func addressArg(arg string) (addr.Addr, bool) {
+	if _, err := os.Stat(arg); err == nil {
+		return addr.Addr{}, false
+	}
+	at, err := addr.Parse(arg)
+	return at, err == nil && slices.Contains([]string{"cluster", "stream", "source", "sink", "route"}, at.Type)
 }
 
 func (a *App) statusCommand() *command {
 	var o statusOptions
 	cmd := &command{
-		Use:   "status [flags] [DIR]",
+		Use:   "status [flags] [ADDRESS] [DIR]",
 		Short: "Show what runs and how it does",
-		Long:  "Shows every address with its health, its counts and what waits. Without a server it shows what is stored.",
-		Args:  between(0, 1, "at most one directory"),
+		Long: "Shows every address with its health, its counts and what waits. With an address it shows that one in full: of a route\n" +
+			"its ledger, by outcome and reason, and each partition that it reads. Without a server it shows what is stored.",
+		Args: between(0, 2, "at most an address and a directory"),
 		RunE: func(cmd *command, args []string) error {
+			if len(args) > 0 {
+				if at, ok := addressArg(args[0]); ok {
+					o.of, args = at, args[1:]
+				} else if len(args) > 1 {
+					return usagef("%q is no address, such as route.plays", args[0])
+				}
+			}
 			dir, err := dirArg(args, 0)
 			if err != nil {
 				return err
@@ -32,6 +53,7 @@ func (a *App) statusCommand() *command {
 	}
 	f := cmd.Flags()
 	o.scope.flags(f)
+	cmd.ValidArgsFunction = a.completes(&o.scope, "cluster", "stream", "source", "sink", "route")
 	o.target.flags(f)
 	f.BoolVar(&o.asJSON, "json", false, "print JSON; with -watch one object a line")
 	f.BoolVar(&o.watch, "watch", false, "show it again each second until interrupted")
@@ -51,7 +73,7 @@ func (a *App) status(ctx context.Context, o statusOptions, dir string) error {
 	}
 	defer closeIt()
 	for {
-		st, err := c.Status(ctx)
+		st, err := o.ask(ctx, c)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -69,6 +91,13 @@ func (a *App) status(ctx context.Context, o statusOptions, dir string) error {
 	}
 }
 
+func (o statusOptions) ask(ctx context.Context, c api.Control) (api.Status, error) {
+	if o.of.IsZero() {
+		return c.Status(ctx)
+	}
+	return c.StatusOf(ctx, o.of)
+}
+
 func (a *App) showStatus(st api.Status, o statusOptions) error {
 	style := a.style(a.out)
 	switch {
@@ -79,6 +108,9 @@ func (a *App) showStatus(st api.Status, o statusOptions) error {
 	}
 	if o.watch && style.Width > 0 {
 		fmt.Fprint(a.out, "\x1b[H\x1b[2J") // the screen anew
+	}
+	if !o.of.IsZero() {
+		return view.StatusOf(a.out, style, st, time.Now())
 	}
 	return view.Status(a.out, style, st, time.Now())
 }

@@ -344,6 +344,7 @@ func (r *runtime) Observe(ctx context.Context) (reconcile.Observed, error) {
 	r.mu.Unlock()
 	for a, u := range units {
 		st := u.state()
+		st.Lanes = nil // nobody compares them, and there may be many
 		st.Rewind = r.rewindOf(a)
 		o.States[a] = st
 	}

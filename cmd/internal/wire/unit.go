@@ -177,6 +177,9 @@ func (u *unit) state() reconcile.State {
 	if len(stats.Lanes) > 0 {
 		st.Reading = reading(stats)
 	}
+	if w != nil {
+		st.Lanes = lanes(stats)
+	}
 	return st
 }
 
@@ -198,19 +201,40 @@ func describe(s pipeline.Stats) (activity string, health reconcile.Health, err s
 }
 
 func counters(s pipeline.Stats) reconcile.Counters {
+	c := countersOf(&s.Total, s.InFlightRecords)
+	c.LostBeforeRead = s.LostBeforeRead
+	return c
+}
+
+func countersOf(n *pipeline.Counts, inFlight int64) reconcile.Counters {
 	c := reconcile.Counters{
-		Read: s.Total.Read, Delivered: s.Total.Delivered, Filtered: s.Total.Filtered,
-		DeadLettered: s.Total.DeadLettered, Dropped: s.Total.Dropped, InFlight: s.InFlightRecords,
-		Written: s.Total.Written, Retries: s.Total.Retried, LostBeforeRead: s.LostBeforeRead,
-		Abandoned: s.Total.Abandoned, SchemaViolations: s.Total.SchemaViolations,
+		Read: n.Read, Delivered: n.Delivered, Filtered: n.Filtered, DeadLettered: n.DeadLettered, Dropped: n.Dropped, InFlight: inFlight,
+		Written: n.Written, Retries: n.Retried, Abandoned: n.Abandoned, SchemaViolations: n.SchemaViolations,
 	}
-	for _, r := range s.Total.Reasons {
+	for _, r := range n.Reasons {
 		if c.Reasons == nil {
 			c.Reasons = map[string]int64{}
 		}
 		c.Reasons[r.Outcome.String()+"/"+r.Code] += r.N
 	}
 	return c
+}
+
+// lanes gives the partitions that a worker has, in order.
+func lanes(s pipeline.Stats) []reconcile.Lane {
+	out := make([]reconcile.Lane, len(s.Lanes))
+	for i := range s.Lanes {
+		l := &s.Lanes[i]
+		out[i] = reconcile.Lane{
+			Partition: l.Partition, Counters: countersOf(&l.Counts, l.InFlightRecords),
+			Start: l.Start.Offset, Next: l.Next.Offset, Finished: l.Finished.Offset, Committed: l.Committed.Offset,
+			Identity: l.Next.Identity, Revision: l.Revision, From: l.From, Activity: string(l.Activity), Error: l.Error, Paused: l.Paused,
+		}
+		if l.Lag >= 0 {
+			out[i].Lag = &l.Lag
+		}
+	}
+	return out
 }
 
 func reading(s pipeline.Stats) reconcile.Reading {
