@@ -249,3 +249,27 @@ func TestStreamWithoutLettersOpensNothing(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Close frees what was opened although its context is over: after a crash of the
+// network it mostly is.
+func TestCloseAfterItsTime(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 50 { // a choice between two ways would be right half of the time
+		sink := &closing{}
+		s := NewStream(func() (sinks.Sink, error) { return sink, nil })
+		if err := s.Write(t.Context(), []pipeline.DeadLetter{letter([]byte("v"))}); err != nil {
+			t.Fatal(err)
+		}
+		_ = s.Close(ctx)
+		if !sink.closed {
+			t.Fatal("the sink was not closed")
+		}
+	}
+}
+
+type closing struct{ closed bool }
+
+func (*closing) Open(context.Context) error                                 { return nil }
+func (*closing) Write(_ context.Context, _ *record.Batch, done func(error)) { done(nil) }
+func (c *closing) Close(context.Context) error                              { c.closed = true; return nil }

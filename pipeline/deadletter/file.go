@@ -117,16 +117,21 @@ func prepare(file *os.File, dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// Close closes the file, if it is open.
+// Close closes the file, if it is open: also when ctx is over, unless a Write still has it.
 func (f *File) Close(ctx context.Context) error {
+	var file *os.File
 	select {
-	case file := <-f.file:
-		f.file <- nil
-		if file != nil {
-			return file.Close()
+	case file = <-f.file:
+	default:
+		select {
+		case file = <-f.file:
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
+	f.file <- nil
+	if file != nil {
+		return file.Close()
+	}
+	return nil
 }

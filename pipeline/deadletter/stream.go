@@ -114,16 +114,21 @@ func batch(letters []pipeline.DeadLetter) *record.Batch {
 	return b
 }
 
-// Close closes the sink, if it was opened.
+// Close closes the sink, if it was opened: also when ctx is over, unless a Write still has it.
 func (s *Stream) Close(ctx context.Context) error {
+	var sink sinks.Sink
 	select {
-	case sink := <-s.open:
-		s.open <- nil
-		if sink != nil {
-			return sink.Close(ctx)
+	case sink = <-s.open:
+	default:
+		select {
+		case sink = <-s.open:
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
+	s.open <- nil
+	if sink != nil {
+		return sink.Close(ctx)
+	}
+	return nil
 }
