@@ -228,6 +228,9 @@ func (s *Source) Close(ctx context.Context) error {
 		err = s.leave(ctx)
 	}
 	s.cl.CloseAllowingRebalance()
+	// Closing polls once more. With ctx over, the leaving that it began may only now
+	// wait for polls to end, and would for ever.
+	s.cl.AllowRebalance()
 	if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, kerr.UnknownMemberID) {
 		return fmt.Errorf("leave group %s: %w", s.cfg.Group, err)
 	}
