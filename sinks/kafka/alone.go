@@ -1,8 +1,6 @@
 package kafka
 
 import (
-	"sync"
-
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"keystone/sources/kafka/client"
@@ -11,14 +9,18 @@ import (
 // solo is a producer that sends one record at a time: nobody else's records
 // get into its batches. It is made when the first record is refused.
 type solo struct {
-	mu sync.Mutex // guards pr; held while a record is on its way, or it would not be alone
-	pr *client.Producer
+	turn chan struct{} // token: who holds it has a record on its way, alone, and may use pr
+	pr   *client.Producer
 }
 
 // sendAlone sends a copy of r in a record batch of its own.
 func (s *Sink) sendAlone(r *kgo.Record) error {
-	s.solo.mu.Lock()
-	defer s.solo.mu.Unlock()
+	select {
+	case s.solo.turn <- struct{}{}:
+	case <-s.ctx.Done():
+		return s.ctx.Err()
+	}
+	defer func() { <-s.solo.turn }()
 	if s.solo.pr == nil {
 		pr, err := client.NewPool().Acquire(s.cfg.Client, client.Profile{Compression: s.cfg.Compression, BatchBytes: s.cfg.BatchBytes})
 		if err != nil {
@@ -35,8 +37,8 @@ func (s *Sink) sendAlone(r *kgo.Record) error {
 
 // close ends the producer; nothing is on its way any more.
 func (o *solo) close() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	o.turn <- struct{}{}
+	defer func() { <-o.turn }()
 	if o.pr != nil {
 		o.pr.Release()
 		o.pr = nil

@@ -55,7 +55,7 @@ func (c *Config) New(d sinks.Deps) (sinks.Sink, error) {
 	if err := c.Check().Err(); err != nil {
 		return nil, err
 	}
-	s := &Sink{cfg: *c, route: d.Route, log: d.Log}
+	s := &Sink{cfg: *c, route: d.Route, log: d.Log, solo: solo{turn: make(chan struct{}, 1)}}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
