@@ -16,8 +16,10 @@ GOLANGCI := $(CACHE)/bin/golangci-lint-$(GOLANGCI_VERSION)
 # The packages whose tests race: everything that shares memory.
 PACKAGES := ./...
 FUZZTIME ?= 20s
+SEEDS ?= 300
+SEED ?= 0
 
-.PHONY: help build demo test race lint docs check examples fuzz bench e2e ci clean
+.PHONY: help build demo test race sim lint docs check examples fuzz bench e2e ci clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -33,6 +35,12 @@ test: ## run the tests that need Go alone
 
 race: ## run the tests with the race detector
 	go test -race $(PACKAGES)
+
+sim: ## play SEEDS histories of crashes, rebalances and errors in fake time, or SEED alone
+	@mkdir -p $(CACHE)/sim
+	go vet -tags synctests ./pipeline/sim ./sources/kafka
+	go test -c -tags synctests -o $(CACHE)/sim.test ./pipeline/sim
+	$(CACHE)/sim.test -test.run '^TestSeeds$$' -test.timeout 60m -seeds $(SEEDS) -seed $(SEED) -trace $(CACHE)/sim
 
 lint: $(GOLANGCI) ## run go vet and golangci-lint
 	go vet $(PACKAGES)
