@@ -52,7 +52,7 @@ func (r *Route) Options() spec.Options {
 		spec.Enum("decode", &e.Decode, "How much of a JSON document is checked: all of it, what expressions read, or nothing.", ir.DecodeFull, ir.DecodeLazy, ir.DecodeNone).Default(ir.DecodeFull).Effect(spec.Live),
 		spec.Enum("tombstones", &e.Tombstones, "What becomes of a null value: it goes through as null, the projection runs with every field nil, or it is dropped. Unless said, streams get it and sinks do not.", ir.TombstonesPass, ir.TombstonesProject, ir.TombstonesDrop).Effect(spec.Live),
 		spec.String("start", &r.Start, "Where reading begins as long as the route has no position: \"earliest\", \"latest\" or a time (RFC 3339).").Default("earliest").Effect(spec.Live).Eg(`"2026-01-31T00:00:00Z"`),
-		spec.Int("parallelism", &r.Parallelism, "Goroutines that evaluate; 0 is as many as there are processors.").Default(0).Between(0, 1024).Also("workers", "concurrency", "threads"),
+		spec.Int("parallelism", &r.Parallelism, "Goroutines that evaluate; 0 is as many as there are processors.").Default(0).Between(0, 1024).Effect(spec.Live).Also("workers", "concurrency", "threads"),
 		spec.Enum("order", &r.Order, "The order that is kept among first deliveries: \"partition\", all of a source partition; \"key\", those of one source partition that have the same output key (records without a key count as one key); \"none\". Less order means more speed: with \"key\" and \"none\" up to 16 writes of one partition are under way at once, and a record that has to be tried again holds up only what its order wants behind it. Unless said, the sink's own, which is \"partition\" for all but discard. Files are always written in the order of the partition.", OrderPartition, OrderKey, OrderNone),
 		spec.Enum("on_error", &r.OnError, "What becomes of a record that cannot be evaluated or delivered.", DeadLetter, DropRecord, PassRecord, StopRoute).Default(DeadLetter).Effect(spec.Live),
 		spec.Enum("on_data_loss", &r.OnDataLoss, "What to do when retention removed records before they were read.", "continue", "stop").Default("continue").Effect(spec.Live),
@@ -61,7 +61,7 @@ func (r *Route) Options() spec.Options {
 			spec.Enum("guarantee", &r.Delivery.Guarantee, "Whether a record may be lost or repeated when something fails.", AtMostOnce, AtLeastOnce, ExactlyOnce).Default(AtLeastOnce),
 			spec.Enum("redeploy", &r.Delivery.Redeploy, "On a restart, start the new worker before the old one has left, or after. In this version always after: a restart drains first, whatever is said here.", "prefer_latency", "prefer_no_duplicates").Default("prefer_latency").Effect(spec.Live),
 			spec.Duration("drain_timeout", &r.Delivery.DrainTimeout, "How long finishing what is in flight may take.").Default(30*time.Second).Between(0, 3600).Effect(spec.Live),
-			spec.Duration("commit_interval", &r.Delivery.CommitInterval, "How often positions are stored: what is repeated after a crash.").Default(time.Second).Between(0.01, 600),
+			spec.Duration("commit_interval", &r.Delivery.CommitInterval, "How often positions are stored: what is repeated after a crash.").Default(time.Second).Between(0.01, 600).Effect(spec.Live),
 		}),
 		spec.Nested("limits", "Bounds of what the route holds.", spec.Options{
 			spec.Bytes("max_in_flight_bytes", &r.Limits.MaxInFlightBytes, "Bytes that were read and have no outcome yet; at the bound reading waits.").Default(64<<20).Between(64<<10, 16<<30).Effect(spec.Live),

@@ -6,6 +6,7 @@ import (
 
 	"keystone/configs"
 	"keystone/configs/addr"
+	"keystone/configs/spec"
 	"keystone/dsl/ir"
 )
 
@@ -71,5 +72,31 @@ route "c" {
 	}
 	if inherited["key"] != `"user"` || inherited["tombstones"] != `"pass"` || inherited["cluster"] != "cluster.embedded" {
 		t.Errorf("shown: %v", inherited)
+	}
+}
+
+// TestEffectsOfTradeOffs: what a running worker takes over is live, and each of these has a test
+// there (pipeline: TestLive…); only what the worker is built on drains it.
+func TestEffectsOfTradeOffs(t *testing.T) {
+	var r configs.Route
+	options := r.Options()
+	for _, path := range [][]string{
+		{"parallelism"}, {"on_error"}, {"on_data_loss"}, {"delivery", "drain_timeout"}, {"delivery", "commit_interval"},
+		{"limits", "max_in_flight_bytes"}, {"limits", "max_record_bytes"}, {"batch", "bytes"}, {"batch", "records"}, {"batch", "linger"},
+		{"retry", "initial"}, {"retry", "max"}, {"retry", "max_elapsed"}, {"retry", "max_attempts"},
+		{"throttle", "records_per_second"}, {"throttle", "bytes_per_second"},
+	} {
+		o := options.Find(path[0])
+		if len(path) > 1 {
+			o = o.Block.Find(path[1])
+		}
+		if o.Change != spec.Live {
+			t.Errorf("%v: %s", path, o.Change)
+		}
+	}
+	for _, o := range []*spec.Option{options.Find("order"), options.Find("delivery").Block.Find("guarantee")} {
+		if o.Change != spec.Drain {
+			t.Errorf("%s: %s", o.Name, o.Change)
+		}
 	}
 }

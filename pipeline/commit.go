@@ -31,11 +31,12 @@ func (w *Worker) commitLoop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		wait := w.plan.Load().commitInterval
-		if retry != nil {
-			wait = retry.NextBackOff()
+		if retry == nil {
+			w.interval(ctx)
+		} else if w.rest(ctx, retry.NextBackOff()) {
+			retry = nil
 		}
-		if sleep(ctx, wait); ctx.Err() != nil {
+		if ctx.Err() != nil {
 			return
 		}
 		err := w.commit(ctx, nil)

@@ -310,6 +310,14 @@ func (p *parallel) hasten() {
 	p.arm()
 }
 
+// anew has everything that failed tried again now, and then by the policy that is now the plan's.
+func (p *parallel) anew() {
+	for _, s := range p.failing {
+		s.backoff = nil
+	}
+	p.hasten()
+}
+
 // forget drops what waits: the lane's tasks are given up.
 func (p *parallel) forget() {
 	if p.timer != nil {

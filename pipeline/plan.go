@@ -43,6 +43,8 @@ type plan struct {
 
 	filtered, held int64 // events for which the filter was not true, and was; guarded by Worker.mu
 
+	replaced chan struct{} // closed when another plan is swapped in
+
 	mu   sync.Mutex // guards free
 	free []evaluator
 }
@@ -50,6 +52,7 @@ type plan struct {
 func newPlan(evals func() evaluator, r *configs.Route, revision int64, letters bool) *plan {
 	p := &plan{
 		revision:       revision,
+		replaced:       make(chan struct{}),
 		route:          r,
 		onError:        r.OnError,
 		parallelism:    r.Parallelism,
@@ -112,6 +115,23 @@ func (p *plan) giveBack(e evaluator) {
 	p.free = append(p.free, e)
 	p.mu.Unlock()
 }
+
+// follow takes over the throttle of the plan before, where the bounds are the same: a change of
+// something else neither forgives what was read too fast nor allows another burst.
+func (p *plan) follow(old *plan) {
+	same := func(a, b *rate.Limiter) bool {
+		return a != nil && b != nil && a.Limit() == b.Limit() && a.Burst() == b.Burst()
+	}
+	if same(p.records, old.records) {
+		p.records = old.records
+	}
+	if same(p.bytes, old.bytes) {
+		p.bytes = old.bytes
+	}
+}
+
+// paces tells whether the throttle is that of p.
+func (p *plan) paces(o *plan) bool { return p.records == o.records && p.bytes == o.bytes }
 
 // debt takes what was read from the throttle and gives how long to wait
 // before reading again. More than a burst is taken in parts.

@@ -49,13 +49,13 @@ func (w *Worker) read(ctx context.Context) (ended bool, err error) {
 			return false, nil
 		default:
 			if retry == nil {
-				retry = backoff.NewExponentialBackOff()
-				retry.InitialInterval, retry.MaxInterval, retry.Multiplier = p.retry.Initial, p.retry.Max, 2
-				retry.Reset()
+				retry = newBackoff(p.retry)
 			}
 			w.readFailed(err)
 			in.Reset()
-			sleep(ctx, retry.NextBackOff())
+			if w.rest(ctx, retry.NextBackOff()) {
+				retry = newBackoff(w.plan.Load().retry)
+			}
 			continue
 		}
 		if retry != nil {
@@ -277,7 +277,7 @@ func (w *Worker) flow() {
 	}
 }
 
-// throttle waits before reading again; a new plan or the end of reading cuts it short.
+// throttle waits before reading again; another throttle or the end of reading cuts it short.
 func (w *Worker) throttle(d time.Duration, p *plan) {
 	due := time.Now().Add(d)
 	timer := time.AfterFunc(d, func() {
@@ -289,7 +289,7 @@ func (w *Worker) throttle(d time.Duration, p *plan) {
 	w.mu.Lock()
 	defer w.unlock()
 	w.throttled = true
-	for !w.stopping && w.plan.Load() == p && time.Now().Before(due) {
+	for !w.stopping && w.plan.Load().paces(p) && time.Now().Before(due) {
 		w.changed.Wait()
 	}
 	w.throttled = false

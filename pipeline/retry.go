@@ -88,12 +88,50 @@ func newBackoff(p configs.Retry) *backoff.ExponentialBackOff {
 	return b
 }
 
-// sleep waits; false means that the lane ended.
+// sleep waits; false means that the lane ended. Another retry policy ends it at once.
 func (l *lane) sleep(d time.Duration) bool {
 	l.w.unlock()
-	sleep(l.ctx, d)
+	anew := l.w.rest(l.ctx, d)
 	l.w.mu.Lock()
+	if anew {
+		l.backoff = nil
+	}
 	return !l.dead()
+}
+
+// rest waits for d before something that failed is tried again, or until ctx ends. True means that the
+// retry policy was changed meanwhile: it is to be tried now, and then by the new policy.
+func (w *Worker) rest(ctx context.Context, d time.Duration) (anew bool) {
+	p := w.plan.Load()
+	due := time.Now().Add(d)
+	for now := p; ; now = w.plan.Load() {
+		if now.retry != p.retry {
+			return true
+		}
+		if !now.wait(ctx, time.Until(due)) {
+			return false
+		}
+	}
+}
+
+// interval waits for commit_interval, which may be changed meanwhile.
+func (w *Worker) interval(ctx context.Context) {
+	begin := time.Now()
+	for p := w.plan.Load(); p.wait(ctx, time.Until(begin.Add(p.commitInterval))); p = w.plan.Load() {
+	}
+}
+
+// wait waits for d, or until ctx ends; true means that another plan was swapped in before.
+func (p *plan) wait(ctx context.Context, d time.Duration) (replaced bool) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	case <-p.replaced:
+		return true
+	}
+	return false
 }
 
 // sleep waits for d or for the end of ctx.

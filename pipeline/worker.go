@@ -125,10 +125,21 @@ func (w *Worker) Swap(p *eval.Program, route *configs.Route, revision int64) {
 }
 
 func (w *Worker) swap(next *plan) {
-	w.plan.Store(next)
 	w.mu.Lock()
+	defer w.unlock()
+	old := w.plan.Load()
+	next.follow(old)
+	w.plan.Store(next)
+	close(old.replaced)
+	for _, l := range w.lanes {
+		if l.par != nil && old.retry != next.retry {
+			l.par.anew()
+		}
+		if !l.dead() {
+			l.balance() // the share may be another
+		}
+	}
 	w.changed.Broadcast()
-	w.mu.Unlock()
 }
 
 // Pause stops reading until Resume; what is in flight goes on.
