@@ -15,6 +15,7 @@ const (
 	Stalled      ConditionKind = "stalled"       // records wait, and none gets an outcome
 	CrashLooping ConditionKind = "crash_looping" // it fails again and again
 	Drifted      ConditionKind = "drifted"       // the world differs from what was applied
+	DataLost     ConditionKind = "data_lost"     // records were removed before they were read
 )
 
 // Condition is one conclusion about an address.
@@ -30,6 +31,7 @@ type Monitor struct {
 	StalledAfter time.Duration // without progress while records wait; 0: one minute
 	CrashWindow  time.Duration // 0: ten minutes
 	CrashCount   int           // failures within the window; 0: three
+	LossWindow   time.Duration // how long a loss stays a condition, also of a worker that was restarted since; 0: one hour
 
 	tracks map[addr.Addr]*track
 }
@@ -44,6 +46,10 @@ type track struct {
 	progress   time.Time   // when outcomes last moved, or nothing waited
 	failures   []time.Time // the latest CrashCount ones
 	drifted    time.Time
+	counted    int64     // losses, as the counter was seen last
+	lost       int64     // at least; while it is a condition
+	lostSince  time.Time // zero: nothing was lost
+	lostAt     time.Time // the last time
 }
 
 // Conclude sets the Conditions of every state of o and forgets addresses that are gone.
@@ -100,6 +106,17 @@ func (m *Monitor) follow(t *track, st State, now time.Time) {
 	case t.drifted.IsZero():
 		t.drifted = now
 	}
+	// A worker that stopped at a loss meets the same one when it is tried again: losses are not added up over workers.
+	if c.LostBeforeRead > 0 && c.LostBeforeRead != t.counted {
+		if t.lostSince.IsZero() {
+			t.lostSince = now
+		}
+		t.lost, t.lostAt = max(t.lost, c.LostBeforeRead), now
+	}
+	t.counted = c.LostBeforeRead
+	if !t.lostSince.IsZero() && now.Sub(t.lostAt) > m.lossWindow() {
+		t.lost, t.lostSince = 0, time.Time{}
+	}
 	t.seen, t.outcomes, t.incarnated, t.health = true, outcomes, st.Restarts, st.Health
 }
 
@@ -119,6 +136,10 @@ func (m *Monitor) conditions(t *track, st State, now time.Time) []Condition {
 		}
 		out = append(out, Condition{Kind: CrashLooping, Since: t.failures[0], Message: msg})
 	}
+	if !t.lostSince.IsZero() {
+		msg := fmt.Sprintf("at least %d records were removed from the topic before they were read: keep them for longer (retention), or find out why the route was behind", t.lost)
+		out = append(out, Condition{Kind: DataLost, Since: t.lostSince, Message: msg})
+	}
 	if len(st.Drift) > 0 {
 		out = append(out, Condition{Kind: Drifted, Since: t.drifted, Message: list(st.Drift)})
 	}
@@ -130,6 +151,13 @@ func (m *Monitor) stalledAfter() time.Duration {
 		return m.StalledAfter
 	}
 	return time.Minute
+}
+
+func (m *Monitor) lossWindow() time.Duration {
+	if m.LossWindow > 0 {
+		return m.LossWindow
+	}
+	return time.Hour
 }
 
 func (m *Monitor) crashWindow() time.Duration {

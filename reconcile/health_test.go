@@ -55,6 +55,15 @@ func TestMonitor(t *testing.T) {
 	only(look(9*time.Minute, restarted(3)), CrashLooping, "")
 	none(look(2*time.Minute, restarted(3)))
 
+	lost := func(n int64) State { return State{Health: Running, Restarts: 3, Counters: Counters{LostBeforeRead: n}} }
+	only(look(time.Second, lost(50)), DataLost, "at least 50 records were removed from the topic before they were read")
+	only(look(59*time.Minute, lost(50)), DataLost, "50")
+	only(look(time.Second, lost(0)), DataLost, "50") // another worker
+	only(look(time.Second, lost(70)), DataLost, "70")
+	only(look(59*time.Minute, lost(70)), DataLost, "70")
+	none(look(2*time.Minute, lost(70)))
+	none(look(time.Second, lost(0)))
+
 	only(look(time.Second, State{Health: Running, Restarts: 3, Drift: []string{"a", "b"}}), Drifted, "a, b")
 	since := at
 	if cs := look(time.Minute, State{Health: Running, Restarts: 3, Drift: []string{"b"}}); !cs[0].Since.Equal(since) {

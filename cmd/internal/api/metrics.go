@@ -36,6 +36,7 @@ func Metrics() []Metric {
 		{"keystone_cluster_reachable", "gauge", []string{"cluster"}, "1 when the cluster answered at the last observation, 0 when not."},
 		{"keystone_address_health", "gauge", []string{"address", "health"}, "1 for the health that the address has."},
 		{"keystone_address_drift", "gauge", []string{"address"}, "Differences between the address's goal and the world."},
+		{"keystone_address_condition", "gauge", []string{"address", "condition"}, "1 while a condition holds: stalled, crash_looping, drifted, data_lost."},
 		{"keystone_restarts_total", "counter", []string{"address"}, "Restarts of the address's worker."},
 		{"keystone_route_read_total", "counter", []string{"route"}, "Records read since the worker started."},
 		{"keystone_route_records_total", "counter", []string{"route", "outcome"}, "Records by outcome since the worker started: delivered, filtered, dead_lettered, dropped."},
@@ -163,6 +164,9 @@ func putState(put func(string, float64, ...string), a addr.Addr, st reconcile.St
 	name := a.String()
 	put("keystone_address_health", 1, name, string(st.Health))
 	put("keystone_address_drift", float64(len(st.Drift)), name)
+	for _, c := range st.Conditions {
+		put("keystone_address_condition", 1, name, string(c.Kind))
+	}
 	if a.Type != "route" {
 		return
 	}

@@ -42,6 +42,8 @@ type AddressStatus struct {
 	Counters *reconcile.Counters `json:"counters,omitempty"` // of a route
 	Held     *reconcile.Hold     `json:"held,omitempty"`     // by an operator
 	Lanes    []reconcile.Lane    `json:"lanes,omitempty"`    // of a route that runs, where it was asked for by its address
+	// Conditions are conclusions from successive observations: stalled, crash_looping, drifted, data_lost.
+	Conditions []reconcile.Condition `json:"conditions,omitempty"`
 }
 
 // NewStatus gives the shown form, in address order.
@@ -84,7 +86,7 @@ func NewStatusOf(w World, v Version, of addr.Addr) (Status, error) {
 
 func newAddressStatus(a addr.Addr, st reconcile.State) AddressStatus {
 	s := AddressStatus{Addr: a.String(), Health: string(st.Health), Since: st.Since, Activity: st.Activity, Error: st.Error,
-		Drift: st.Drift, Hints: st.Hints, Restarts: st.Restarts, Group: st.Group, Held: st.Held}
+		Drift: st.Drift, Hints: st.Hints, Restarts: st.Restarts, Group: st.Group, Held: st.Held, Conditions: st.Conditions}
 	if st.Resource != nil {
 		s.Kind = st.Resource.Kind
 	}

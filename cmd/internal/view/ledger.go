@@ -24,7 +24,7 @@ func StatusOf(w io.Writer, s Style, st api.Status, now time.Time) error {
 	}
 	only := st
 	only.Waiting, only.Unreachable = nil, nil
-	notes(&b, s, only)
+	notes(&b, s, only, now)
 	_, err := io.WriteString(w, b.String())
 	return err
 }

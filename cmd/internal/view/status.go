@@ -25,7 +25,7 @@ func Status(w io.Writer, s Style, st api.Status, now time.Time) error {
 	} else {
 		table(&b, s, rows)
 	}
-	notes(&b, s, st)
+	notes(&b, s, st, now)
 	if len(st.Diagnostics) > 0 {
 		b.WriteString("\n" + s.paint("The files were edited and cannot be taken; the last good revision keeps running:", bold, red) + "\n")
 		for _, d := range st.Diagnostics {
@@ -104,7 +104,7 @@ func healthColour(h string) colour {
 }
 
 // notes are what a table has no room for.
-func notes(b *strings.Builder, s Style, st api.Status) {
+func notes(b *strings.Builder, s Style, st api.Status, now time.Time) {
 	first := true
 	say := func(what string, c colour, detail string) {
 		if first {
@@ -119,6 +119,17 @@ func notes(b *strings.Builder, s Style, st api.Status) {
 		}
 		for _, d := range a.Drift {
 			say(a.Addr, yellow, "drifted: "+d)
+		}
+		for _, c := range a.Conditions {
+			switch c.Kind {
+			case reconcile.Drifted: // said above, one by one
+			case reconcile.DataLost:
+				if a.Counters == nil || a.Counters.LostBeforeRead == 0 { // else said below, exactly
+					say(a.Addr, red, c.Message)
+				}
+			default:
+				say(a.Addr, yellow, strings.ReplaceAll(string(c.Kind), "_", " ")+" for "+Age(now.Sub(c.Since))+": "+c.Message)
+			}
 		}
 		for _, h := range a.Hints {
 			say(a.Addr, yellow, h)
