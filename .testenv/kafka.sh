@@ -186,6 +186,9 @@ start() {
     ! listening $((port + i - 1)) || die "port $((port + i - 1)) is in use"
   done
   fetch
+  # Each cluster has an id of its own, as clusters have.
+  [ -f "$data/cluster" ] || echo "k$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c2-22)" >"$data/cluster.id"
+  [ ! -f "$data/cluster.id" ] || read -r cluster_id <"$data/cluster.id"
   echo "$port $brokers" >"$data/cluster"
   for i in $(seq "$brokers"); do
     if [ -n "$only" ] && [ "$only" != "$i" ]; then continue; fi

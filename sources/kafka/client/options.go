@@ -90,6 +90,10 @@ func (o Options) key() string {
 // Key identifies options that reach a cluster in the same way. It gives no secret away.
 func (o Options) Key() string { return o.key() }
 
+// metadataMaxAge is how soon a partition that was added is found: what was
+// written to it waits that long at most. The library's own is five minutes.
+const metadataMaxAge = time.Minute
+
 // Kgo gives the options of the client library. h hears how connecting goes.
 func (o Options) Kgo(h *Health) ([]kgo.Opt, error) {
 	if len(o.Brokers) == 0 {
@@ -108,6 +112,7 @@ func (o Options) Kgo(h *Health) ([]kgo.Opt, error) {
 		kgo.ClientID(id),
 		kgo.SoftwareNameAndVersion("keystone", "1"),
 		kgo.DisableClientMetrics(),
+		kgo.MetadataMaxAge(metadataMaxAge),
 		kgo.MaxDecompressBatchBytes(256 << 20),
 		kgo.WithHooks(h),
 	}
