@@ -17,7 +17,11 @@ type entry struct {
 	kind    Kind
 	letters uint8 // found; 255 is that many or more
 	wrong   uint8 // outputs found that no program gives
+	again   bool  // a letter of a replay was found
 }
+
+// lettered tells that the record has a dead letter, of the first time or of a replay.
+func (e *entry) lettered() bool { return e.letters > 0 || e.again }
 
 // Table is what is expected of a stretch of one source partition. First every
 // source record is added, in order; then outputs and letters are looked up, in any order;
@@ -159,8 +163,9 @@ func (t *Table) Wrong(offset int64) {
 }
 
 // Letter looks up a dead letter by where its record was. A letter of a
-// record that should have been delivered is expected: the sink may have refused it.
-func (t *Table) Letter(offset int64) Finding {
+// record that should have been delivered is expected: the sink may have refused it. replays
+// is how often the record was replayed before: then it failed again, which is no repeat.
+func (t *Table) Letter(offset int64, replays int) Finding {
 	if offset < t.From || offset >= t.To {
 		return Outside
 	}
@@ -168,7 +173,11 @@ func (t *Table) Letter(offset int64) Finding {
 	if e == nil {
 		return NoRecord
 	}
-	if e.letters < 255 {
+	switch {
+	case replays > 0:
+		e.again = true
+		return Expected
+	case e.letters < 255:
 		e.letters++
 	}
 	switch {
@@ -186,7 +195,7 @@ func (t *Table) Letter(offset int64) Finding {
 // dead letters: then an output of it may be a replay, by any program.
 func (t *Table) Lettered(offset int64) bool {
 	e := t.at(offset)
-	return e != nil && (e.kind == Letter || e.letters > 0)
+	return e != nil && (e.kind == Letter || e.lettered())
 }
 
 // Kind gives what is expected of the record at an offset; Unknown if there is none.
@@ -268,7 +277,7 @@ func (t *Table) count(e *entry, l Limits, c *Counts, missed func(Miss)) {
 		lost(1, "the program stops the route at it, and the route went on")
 	case Letter:
 		switch {
-		case e.letters > 0:
+		case e.lettered():
 			c.DeadLettered++
 		case l.LettersCut:
 			c.Unjudged[ReasonLettersCut]++
@@ -288,7 +297,7 @@ func (t *Table) count(e *entry, l Limits, c *Counts, missed func(Miss)) {
 		}
 		absent = max(absent-int64(e.wrong), 0)
 		switch {
-		case e.letters > 0 && absent > 0:
+		case e.lettered() && absent > 0:
 			c.DeadLettered++ // the sink refused it
 		case absent > 0:
 			lost(absent, outputs(absent, int64(e.n)))

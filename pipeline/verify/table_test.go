@@ -106,7 +106,7 @@ func draw(t *rapid.T) *truth {
 func (w *truth) judge(t *rapid.T, l Limits) (c Counts, found map[Finding]int64, misses []int64) {
 	found = map[Finding]int64{}
 	for _, at := range w.letters {
-		found[w.table.Letter(at)]++
+		found[w.table.Letter(at, 0)]++
 	}
 	for _, o := range rapid.Permutation(w.sink).Draw(t, "order") {
 		f := w.table.Output(o.offset, o.digest)
@@ -226,13 +226,16 @@ func TestADeadLetterExplainsAMissingOutput(t *testing.T) {
 	table := NewTable(0, 0, Segments([]Run{{First: 0, Program: 0}}))
 	table.Add(0, Outputs, "", []uint64{1, 2})
 	table.Add(1, Outputs, "", []uint64{3})
-	if f := table.Letter(0); f != Expected {
+	if f := table.Letter(0, 0); f != Expected {
 		t.Errorf("its letter is %d", f)
+	}
+	if f := table.Letter(0, 2); f != Expected { // it was replayed, and failed again
+		t.Errorf("the letter of its replay is %d", f)
 	}
 	table.Output(0, 1)
 	table.Output(1, 3)
 	c := table.Count(Limits{}, func(m Miss) { t.Errorf("missing: %+v", m) })
-	if c.DeadLettered != 1 || c.Delivered != 1 || c.Outputs != 2 {
+	if c.DeadLettered != 1 || c.Delivered != 1 || c.Outputs != 2 || c.Repeated != 0 {
 		t.Errorf("%+v", c)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -236,5 +237,46 @@ func TestVerifyDoesNotBlameRetention(t *testing.T) {
 	check(t, "letters were purged", r, true, 0, 0, 0, 0)
 	if n := r.Total.Unjudged[verify.ReasonLettersCut]; n == 0 || n > 5 {
 		t.Errorf("letters were purged: %d cannot be judged", n)
+	}
+}
+
+// TestVerifyKnowsReplaysAndRewinds: an output of a dead letter is a replay,
+// by whatever program; what a rewind wrote again was asked for, also by another program.
+func TestVerifyKnowsReplaysAndRewinds(t *testing.T) {
+	text := func(set string) string {
+		return strings.Replace(fmt.Sprintf(verified, "true"), "n * 2", set, 1)
+	}
+	l := newLab(t, text("n * 2"))
+	l.produce(events(0, 60)...)
+	bad := l.produce(&kgo.Record{Topic: "in", Partition: 1, Value: []byte(`{"n":"x"}`)})[0]
+	l.committed(verifyGroup, "in")
+	r := l.verify(api.VerifyOptions{})
+	check(t, "before", r, true, 0, 0, 0, 0)
+	if r.Total.DeadLettered != 7 {
+		t.Errorf("%d dead letters", r.Total.DeadLettered)
+	}
+	replay := &kgo.Record{Topic: "out", Key: []byte("x"), Value: []byte(`{"n":"x","seen":1}`), Timestamp: bad.Timestamp,
+		Headers: []kgo.RecordHeader{{Key: sinkkafka.OriginHeader, Value: fmt.Appendf(nil, "%s 1 %d route.r", r.TopicID, bad.Offset)}}}
+	l.produce(replay)
+	check(t, "no program gives it", l.verify(api.VerifyOptions{}), false, 0, 1, 0, 0)
+	l.change(text("1"), 2)
+	r = l.verify(api.VerifyOptions{})
+	check(t, "a replay by the program that runs now", r, true, 0, 0, 0, 0)
+	if r.Total.Replayed != 1 {
+		t.Errorf("%d replays", r.Total.Replayed)
+	}
+
+	if _, err := l.client.Rewind(t.Context(), api.Rewind{Address: "route.r", Start: true}); err != nil {
+		t.Fatal(err)
+	}
+	l.committed(verifyGroup, "in")
+	l.until("it has come to the end again", func() error {
+		if r = l.verify(api.VerifyOptions{}); r.Total.Asked < 54 {
+			return fmt.Errorf("%d repeats: %s", r.Total.Asked, r.Verdict)
+		}
+		return nil
+	})
+	if c := r.Total; !r.OK || c.Missing+c.Unexpected+c.Different > 0 || c.Repeated != c.Asked {
+		t.Errorf("after a rewind: %s %+v\n%+v", r.Verdict, c, r.Examples)
 	}
 }

@@ -51,6 +51,7 @@ func (v *verifier) slow(ctx context.Context, n int) error {
 type letterAt struct {
 	partition int32 // of the source
 	offset    int64
+	replays   int
 	topic     string
 	at        record.Position
 }
@@ -137,21 +138,26 @@ func (v *verifier) readLetterTopic(ctx context.Context, cfg *configs.Config, str
 
 // letterOf reads the envelope of a dead letter; false if it is of another route or topic.
 func (v *verifier) letterOf(r *record.Record) (l letterAt, ok bool) {
-	route, topic := "", ""
-	partition, offset := int64(-1), int64(-1)
+	route, topic, id := "", "", ""
+	partition, offset, replays := int64(-1), int64(-1), int64(0)
 	for _, h := range r.Headers {
 		switch h.Key {
 		case deadletter.HeaderRoute:
 			route = string(h.Value)
 		case deadletter.HeaderTopic:
 			topic = string(h.Value)
+		case deadletter.HeaderTopicID:
+			id = string(h.Value)
+		case deadletter.HeaderReplays:
+			replays, _ = strconv.ParseInt(string(h.Value), 10, 32)
 		case deadletter.HeaderPartition:
 			partition, _ = strconv.ParseInt(string(h.Value), 10, 32)
 		case deadletter.HeaderOffset:
 			offset, _ = strconv.ParseInt(string(h.Value), 10, 64)
 		}
 	}
-	return letterAt{partition: int32(partition), offset: offset}, v.names[route] && topic == v.source.topic && partition >= 0 && offset >= 0
+	ok = v.names[route] && topic == v.source.topic && (id == "" || id == v.topicID) && partition >= 0 && offset >= 0
+	return letterAt{partition: int32(partition), offset: offset, replays: int(replays)}, ok
 }
 
 // tables is what one pass judges.
@@ -272,7 +278,7 @@ func (v *verifier) lookUpLetters(t *tables) {
 		if table == nil {
 			continue
 		}
-		switch x := t.extra[l.partition]; table.Letter(l.offset) {
+		switch x := t.extra[l.partition]; table.Letter(l.offset, l.replays) {
 		case verify.Other:
 			if !v.couldLetter(table, l.offset) {
 				x.Unexpected++
