@@ -47,15 +47,20 @@ route "plays" {
 // fixture is a configuration with a route between two new topics.
 type fixture struct {
 	load
-	dir, target, group string
+	dir, target, group, namespace string
 }
 
 func newFixture(t *testing.T, addr string, each int) fixture {
 	t.Helper()
 	namespace := name("e2e-")
-	f := fixture{load{name("in-"), 4, each}, t.TempDir(), name("out-"), "keystone." + namespace + ".default.route.plays"}
-	config(t, f.dir, fmt.Sprintf(routeConfig, namespace, addr, f.topic, f.target))
+	f := fixture{load{name("in-"), 4, each}, t.TempDir(), name("out-"), "keystone." + namespace + ".default.route.plays", namespace}
+	config(t, f.dir, f.text(addr))
 	return f
+}
+
+// text is the configuration.
+func (f fixture) text(addr string) string {
+	return fmt.Sprintf(routeConfig, f.namespace, addr, f.topic, f.target)
 }
 
 func TestRealProvisioning(t *testing.T) {
