@@ -42,6 +42,9 @@ func (l *lane) send(t *task) {
 			return
 		}
 	}
+	if (!empty || len(t.letters) > 0) && !l.told() {
+		return
+	}
 	if l.w.atMostOnce && !l.claim(t, empty && len(t.letters) == 0) || !empty && !l.pass() {
 		return
 	}

@@ -186,6 +186,9 @@ func (p *parallel) admit() *shipment {
 			return nil
 		}
 	}
+	if (!empty || len(t.letters) > 0) && !l.told() {
+		return nil
+	}
 	if l.w.atMostOnce && !l.claim(t, empty && len(t.letters) == 0) {
 		return nil
 	}

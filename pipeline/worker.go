@@ -72,6 +72,7 @@ type Worker struct {
 	writing      int                       // writes without done
 	unsaved      bool                      // the sink gave a state that is not stored
 	barrier      bool                      // a checkpoint waits for writing to be 0
+	saving       bool                      // programs are being stored
 	committing   bool                      // a commit is under way
 	cancelCommit context.CancelFunc
 	lostBefore   int64 // records removed before they were read
