@@ -56,6 +56,8 @@ func Run(t *testing.T, newCase func(t *testing.T) Case) {
 		{"nil means durable", (*suite).durable},
 		{"an empty batch is answered", (*suite).empty},
 		{"lanes write at once", (*suite).lanes},
+		{"a lane without order writes at once", (*suite).loose},
+		{"after a failure nothing of a lane succeeds until go", (*suite).ordered},
 		{"nothing of the batch is kept", (*suite).poisoned},
 		{"large values", (*suite).large},
 		{"a refused record fails alone", (*suite).refused},
@@ -280,6 +282,80 @@ func (s *suite) lanes() {
 	s.expect(sink, counts)
 }
 
+// loose is what a route of order "key" or "none" does: several writes of one partition at once.
+func (s *suite) loose() {
+	sink := s.open()
+	if _, ok := sink.(sinks.Checkpointer); ok {
+		s.close(sink)
+		s.Skip("a sink with checkpoints is written in the order of the partition")
+	}
+	const writers, batches, size = 8, 12, 7
+	var wg sync.WaitGroup
+	for k := range writers {
+		wg.Go(func() {
+			for i := range batches {
+				at := (k*batches + i) * size
+				b := batch(0, at, at+size)
+				b.Loose = true
+				if err := s.write(s.Context(), sink, b); err != nil {
+					s.Errorf("write: %v", err)
+					return
+				}
+				poison(b)
+			}
+		})
+	}
+	wg.Wait()
+	s.finish(sink)
+	if s.c.Read == nil {
+		return
+	}
+	want := make([]string, writers*batches*size)
+	for n := range want {
+		want[n] = value(0, n)
+	}
+	got := s.c.Read(s.T)
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		s.Errorf("the destination holds %d values, want %d, each once", len(got), len(want))
+	}
+}
+
+// ordered holds sinks.Ordered to its word: what follows a failure fails, but for loose batches.
+func (s *suite) ordered() {
+	sink := s.open()
+	keeper, ok := sink.(sinks.Ordered)
+	if !ok || s.c.Break == nil {
+		s.close(sink)
+		s.Skip("this kind of sink keeps no order over failures, or cannot be made to fail")
+	}
+	keeper.Go(0)
+	keeper.Go(1)
+	s.mustWrite(sink, batch(0, 0, 3))
+	mend := s.c.Break(s.T)
+	if err := s.write(s.Context(), sink, batch(0, 3, 6)); err == nil {
+		s.Error("a write to a destination that fails succeeded")
+	}
+	loose := batch(1, 0, 2)
+	loose.Loose = true
+	if err := s.write(s.Context(), sink, loose); err == nil {
+		s.Error("a loose write to a destination that fails succeeded")
+	}
+	mend()
+	s.mustWrite(sink, batch(1, 0, 2)) // that the loose one failed holds nothing up
+	if err := s.write(s.Context(), sink, batch(0, 6, 9)); err == nil {
+		s.Error("a write that was begun before the worker knew of the failure succeeded")
+	}
+	loose = batch(2, 0, 2)
+	loose.Partition, loose.Loose = 0, true
+	s.mustWrite(sink, loose) // needs no Go
+	keeper.Go(0)
+	s.mustWrite(sink, batch(0, 3, 6))
+	s.mustWrite(sink, batch(0, 6, 9))
+	s.expect(sink, map[int32]int{0: 9, 1: 2, 2: 2})
+}
+
 func (s *suite) poisoned() {
 	sink := s.open()
 	for i := range 10 {
@@ -347,6 +423,9 @@ func (s *suite) repeated() {
 		s.Errorf("a temporary failure is called permanent: %v", err)
 	}
 	mend()
+	if keeper, ok := sink.(sinks.Ordered); ok {
+		keeper.Go(0)
+	}
 	var partial *sinks.PartialError
 	if errors.As(err, &partial) {
 		again := &record.Batch{Topic: b.Topic, Partition: b.Partition}

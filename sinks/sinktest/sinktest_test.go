@@ -78,3 +78,54 @@ func TestHarness(t *testing.T) {
 		}
 	})
 }
+
+// orderly is a right sink without checkpoints that keeps the order of lanes over failures.
+type orderly struct {
+	memory memory
+	mu     sync.Mutex
+	held   map[int32]bool // lanes that have not been told to go on
+}
+
+func (o *orderly) Open(ctx context.Context) error { return o.memory.Open(ctx) }
+func (o *orderly) Close(context.Context) error    { return nil }
+func (o *orderly) KeepsOrder()                    {}
+
+func (o *orderly) Go(partition int32) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.held, partition)
+}
+
+func (o *orderly) Write(ctx context.Context, b *record.Batch, done func(error)) {
+	o.mu.Lock()
+	held := o.held[b.Partition] && !b.Loose
+	o.mu.Unlock()
+	if held {
+		done(errors.New("an earlier write of the lane failed"))
+		return
+	}
+	o.memory.Write(ctx, b, func(err error) {
+		if err != nil && !b.Loose {
+			o.mu.Lock()
+			o.held[b.Partition] = true
+			o.mu.Unlock()
+		}
+		done(err)
+	})
+}
+
+// TestHarnessOfOrdered is the same for one that keeps the order.
+func TestHarnessOfOrdered(t *testing.T) {
+	Run(t, func(*testing.T) Case {
+		var disk []string
+		down := false
+		return Case{
+			New: func() sinks.Sink {
+				return &orderly{memory: memory{disk: &disk, down: &down}, held: map[int32]bool{}}
+			},
+			Read:    func(*testing.T) []string { return slices.Clone(disk) },
+			Refused: []byte(`"refuse me"`),
+			Break:   func(*testing.T) func() { down = true; return func() { down = false } },
+		}
+	})
+}
