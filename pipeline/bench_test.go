@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"keystone/configs"
 	"keystone/pipeline/record"
@@ -161,5 +162,32 @@ func BenchmarkIdleRoute(b *testing.B) {
 	b.ReportMetric(float64(after.HeapAlloc+after.StackInuse-before.HeapAlloc-before.StackInuse)/routes, "B/route")
 	for _, g := range rigs {
 		g.w.Drain(b.Context())
+	}
+}
+
+// slowSink answers each write after a while, as a destination across a network does.
+type slowSink struct {
+	nullSink
+	wait time.Duration
+}
+
+func (s *slowSink) Write(ctx context.Context, b *record.Batch, done func(error)) {
+	time.Sleep(s.wait)
+	s.nullSink.Write(ctx, b, done)
+}
+
+// BenchmarkSlowSink is one partition to a sink that takes 5 ms for every write: what
+// the orders that allow several writes at once buy. An op is a record.
+func BenchmarkSlowSink(b *testing.B) {
+	for _, order := range orders {
+		b.Run("order="+string(order), func(b *testing.B) {
+			w := benchWorker(b.N, 1, 1, order)
+			w.sink = &slowSink{wait: 5 * time.Millisecond}
+			b.ResetTimer()
+			if err := w.Run(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+		})
 	}
 }
