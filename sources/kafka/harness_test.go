@@ -44,6 +44,7 @@ var cases = []struct {
 	{"data loss, idle", testDataLossIdle},
 	{"recreate", testRecreate},
 	{"rewind", testRewind},
+	{"rewind waits for transactions", testRewindWaitsForTransactions},
 	{"open errors", testOpenErrors},
 	{"pause", testPause},
 	{"vanish", testVanish},

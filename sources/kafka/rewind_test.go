@@ -6,6 +6,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"keystone/pipeline/record"
 	"keystone/sources/kafka"
 	"keystone/sources/kafka/admin"
@@ -85,5 +90,84 @@ func testRewind(t *testing.T, o client.Options) {
 	rewind.ID, rewind.To[0].Identity = "third", "another topic"
 	if _, ok := errors.AsType[*admin.OtherTopicError](a.Rewind(within(t), rewind)); !ok {
 		t.Error("positions in another topic were taken")
+	}
+}
+
+// Offsets of a transaction that a killed member left open would come after a
+// rewind: it waits for the end of the transaction.
+func testRewindWaitsForTransactions(t *testing.T, o client.Options) {
+	name, a := topic(t, o, 1, nil)
+	produce(t, o, name, parts(1), 0, 100)
+	group := "g-" + name
+	_, topics, err := a.Observe(within(t), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.SetOffsets(within(t), group, name, []record.Position{{Offset: 50, LeaderEpoch: -1}}); err != nil { // as every route does first
+		t.Fatal(err)
+	}
+	opts, err := o.Kgo(&client.Health{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cl, err := kgo.NewClient(append(opts, kgo.TransactionalID("tx-"+name))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	described, err := kadm.NewClient(cl).ListTopics(within(t), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, epoch, err := cl.ProducerID(within(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(req kmsg.Request) {
+		t.Helper()
+		resp, err := cl.Request(within(t), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch r := resp.(type) {
+		case *kmsg.AddOffsetsToTxnResponse:
+			err = kerr.ErrorForCode(r.ErrorCode)
+		case *kmsg.TxnOffsetCommitResponse:
+			err = kerr.ErrorForCode(r.Topics[0].Partitions[0].ErrorCode)
+		case *kmsg.EndTxnResponse:
+			err = kerr.ErrorForCode(r.ErrorCode)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	add := kmsg.NewPtrAddOffsetsToTxnRequest()
+	add.TransactionalID, add.ProducerID, add.ProducerEpoch, add.Group = "tx-"+name, id, epoch, group
+	ask(add)
+	commit := kmsg.NewPtrTxnOffsetCommitRequest()
+	commit.TransactionalID, commit.ProducerID, commit.ProducerEpoch, commit.Group, commit.Generation = "tx-"+name, id, epoch, group, -1
+	part := kmsg.NewTxnOffsetCommitRequestTopicPartition()
+	part.Offset, part.LeaderEpoch = 90, -1
+	in := kmsg.NewTxnOffsetCommitRequestTopic()
+	in.TopicID = described[name].ID
+	in.Topic, in.Partitions = name, []kmsg.TxnOffsetCommitRequestTopicPartition{part}
+	commit.Topics = []kmsg.TxnOffsetCommitRequestTopic{in}
+	ask(commit)
+
+	rewind := admin.Rewind{ID: "one", Group: group, Topic: name, To: []record.Position{{Offset: 40, LeaderEpoch: -1, Identity: topics[name].ID}}, Within: 300 * time.Millisecond}
+	err = a.Rewind(within(t), rewind)
+	if _, members := errors.AsType[*admin.MembersError](err); err == nil || members {
+		t.Fatalf("beside an open transaction: %v", err)
+	}
+	end := kmsg.NewPtrEndTxnRequest()
+	end.TransactionalID, end.ProducerID, end.ProducerEpoch, end.Commit = "tx-"+name, id, epoch, true
+	ask(end)
+	rewind.Within = time.Minute
+	if err := a.Rewind(within(t), rewind); err != nil {
+		t.Fatal(err)
+	}
+	gs, err := a.Groups(within(t), group)
+	if err != nil || len(gs[group].Committed[name]) != 1 || gs[group].Committed[name][0].Offset != 40 {
+		t.Fatalf("the group is at %+v, %v", gs[group], err)
 	}
 }

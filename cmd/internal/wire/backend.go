@@ -48,6 +48,11 @@ func (s *server) Status(context.Context) (api.World, error) {
 		}
 		w.Observed.States[a] = state
 	}
+	for a, rw := range s.runtime.allRewinds() {
+		state := w.Observed.States[a]
+		state.Activity = "goes on elsewhere: " + rw.String()
+		w.Observed.States[a] = state
+	}
 	for a, why := range w.Observed.Unreachable {
 		if state, ok := w.Observed.States[a]; ok && why != "" {
 			state.Health = reconcile.Degraded

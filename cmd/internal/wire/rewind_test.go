@@ -134,7 +134,7 @@ func newRewound(t *testing.T, broker string) *rewound {
 	})
 	for p := range int32(2) {
 		for i := range each {
-			rec := &kgo.Record{Topic: r.in, Partition: p, Value: fmt.Appendf(nil, `{"n":%d}`, i), Timestamp: time.UnixMilli(1_700_000_000_000 + int64(i)*1000)}
+			rec := &kgo.Record{Topic: r.in, Partition: p, Value: fmt.Appendf(nil, `{"n":%d}`, i), Timestamp: time.Now()}
 			if err := cl.ProduceSync(t.Context(), rec).FirstErr(); err != nil {
 				t.Fatal(err)
 			}

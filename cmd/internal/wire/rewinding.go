@@ -71,6 +71,17 @@ func (r *runtime) rewindOf(a addr.Addr) *reconcile.Rewind {
 	return nil
 }
 
+// allRewinds gives the rewinds that are not completed.
+func (r *runtime) allRewinds() map[addr.Addr]reconcile.Rewind {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make(map[addr.Addr]reconcile.Rewind, len(r.rewinds))
+	for a, p := range r.rewinds {
+		out[a] = p.Rewind
+	}
+	return out
+}
+
 // begin makes a rewind that is written down what counts here.
 func (r *runtime) begin(rw reconcile.Rewind) *rewinding {
 	p := &rewinding{Rewind: rw, done: make(chan struct{})}

@@ -127,12 +127,30 @@ func (a *Admin) awaitEmpty(ctx context.Context, r Rewind) error {
 			_, err := a.adm.LeaveGroup(bounded, kadm.LeaveGroup(r.Group).Reason("the route is rewound").InstanceIDs(r.Instance))
 			return false, err
 		}
-		return len(members) == 0, nil
+		if len(members) > 0 {
+			return false, nil
+		}
+		err = a.stable(bounded, r.Group)
+		return err == nil, err
 	})
 	if err != nil && len(last) > 0 && ctx.Err() == nil {
 		return &MembersError{r.Group, names(last)}
 	}
 	return err
+}
+
+// stable fails while offsets of an open transaction are pending in the group: a
+// member that was killed in one leaves it open until its time is over, and a
+// commit of it would come after ours.
+func (a *Admin) stable(ctx context.Context, group string) error {
+	os, err := a.adm.FetchOffsets(kadm.RequireStable(ctx), group)
+	if err == nil {
+		err = os.Error()
+	}
+	if err == nil || errors.Is(err, kerr.GroupIDNotFound) {
+		return nil
+	}
+	return a.explain("wait for the open transactions of consumer group "+group, err)
 }
 
 func (a *Admin) members(ctx context.Context, group string) ([]kadm.DescribedGroupMember, error) {
