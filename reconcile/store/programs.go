@@ -179,19 +179,8 @@ func (s *Store) Programs(ctx context.Context, route addr.Addr, source string) ([
 	return out, nil
 }
 
-// MarkRewind writes down that a route was sent to positions in one source.
-// from is where it was: what lies between it and a position ahead is skipped.
-func (s *Store) MarkRewind(ctx context.Context, route addr.Addr, source string, from, to []record.Position, at time.Time) error {
-	return s.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		for _, p := range to {
-			if err := s.markRewind(ctx, tx, route, source, from, p, at); err != nil {
-				return s.wrap("save programs in", err)
-			}
-		}
-		return nil
-	})
-}
-
+// markRewind writes down that a partition of a route goes on at a position in
+// one source. from is where the partitions were: what lies between it and a position ahead is skipped.
 func (s *Store) markRewind(ctx context.Context, tx *sql.Tx, route addr.Addr, source string, from []record.Position, to record.Position, at time.Time) error {
 	var revision int64
 	var identity string

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"context"
+	"database/sql"
 	"fmt"
 	"reflect"
 	"testing"
@@ -36,9 +38,15 @@ func TestProgramsKeepTheHistoryOfARoute(t *testing.T) {
 	save(Program{First: 50, Identity: "i", Begin: ProgramSwap, Revision: 3, Goal: two})
 	save(Program{First: 45, Identity: "i", Begin: ProgramStart, Revision: 3, Goal: two}) // after a crash
 	save(Program{Partition: 1, First: 0, Identity: "i", Begin: ProgramStart, Revision: 3, Goal: two})
-	err := s.MarkRewind(t.Context(), route, "stream.s kafka",
-		[]record.Position{{Partition: 0, Offset: 60}, {Partition: 1, Offset: 7}, {Partition: 2, Offset: 1}},
-		[]record.Position{{Partition: 0, Offset: 5}, {Partition: 1, Offset: 9}, {Partition: 2, Offset: 0}}, at)
+	from := []record.Position{{Partition: 0, Offset: 60}, {Partition: 1, Offset: 7}, {Partition: 2, Offset: 1}}
+	err := s.write(t.Context(), func(ctx context.Context, tx *sql.Tx) error {
+		for _, to := range []record.Position{{Partition: 0, Offset: 5}, {Partition: 1, Offset: 9}, {Partition: 2, Offset: 0}} {
+			if err := s.markRewind(ctx, tx, route, "stream.s kafka", from, to, at); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

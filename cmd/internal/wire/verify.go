@@ -296,7 +296,10 @@ func (v *verifier) clip(r stretch, begin int64) (stretch, bool) {
 			r.from, c.To = to, to
 		}
 	}
-	skip(begin, verify.ReasonSourceCut)
+	if v.opts.From != nil { // else everything that is there was asked for
+		skip(begin, verify.ReasonSourceCut)
+	}
+	r.from = max(r.from, min(begin, r.to))
 	first := int64(math.MaxInt64)
 	if s := v.segments[r.partition]; len(s) > 0 {
 		first = s[0].From

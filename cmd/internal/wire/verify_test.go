@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -221,10 +222,13 @@ func TestVerifyDoesNotBlameRetention(t *testing.T) {
 		}
 	}
 	remove("in", 2, 40)
-	r := l.verify(api.VerifyOptions{})
+	r := l.verify(api.VerifyOptions{From: new(int64)})
 	check(t, "the source is cut", r, true, 0, 0, 0, 0)
 	if c := r.Total; c.Records != 260 || c.Unjudged[verify.ReasonSourceCut] != 40 {
 		t.Errorf("the source is cut: %+v", c)
+	}
+	if c := l.verify(api.VerifyOptions{}).Partitions[2]; c.From != 40 || len(c.Unjudged) > 0 {
+		t.Errorf("everything that is there was asked for: %+v", c)
 	}
 	remove("out", 0, 60)
 	r = l.verify(api.VerifyOptions{})
@@ -278,5 +282,62 @@ func TestVerifyKnowsReplaysAndRewinds(t *testing.T) {
 	})
 	if c := r.Total; !r.OK || c.Missing+c.Unexpected+c.Different > 0 || c.Repeated != c.Asked {
 		t.Errorf("after a rewind: %s %+v\n%+v", r.Verdict, c, r.Examples)
+	}
+
+	// What it was told to skip is not missing.
+	operate := func(verb api.Verb) {
+		t.Helper()
+		if _, err := l.client.Operate(t.Context(), api.Operate{Verb: verb, Addresses: []string{"route.r"}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	operate(api.Drain)
+	l.produce(events(60, 69)...)
+	if _, err := l.client.Rewind(t.Context(), api.Rewind{Address: "route.r", End: true, Skip: true}); err != nil {
+		t.Fatal(err)
+	}
+	operate(api.Resume)
+	l.produce(events(69, 72)...)
+	l.committed(verifyGroup, "in")
+	if r = l.verify(api.VerifyOptions{}); !r.OK || r.Total.Missing > 0 || r.Total.Unjudged[verify.ReasonSkipped] != 9 || r.Total.Records != 73 {
+		t.Errorf("after a skip: %s %+v\n%+v", r.Verdict, r.Total, r.Examples)
+	}
+}
+
+// TestVerifyFindsLossBehindRetention: where a source partition has nothing in
+// a partition of the sink that retention cut, time tells how far the cut may
+// reach, so that a loss long after it is found.
+func TestVerifyFindsLossBehindRetention(t *testing.T) {
+	text := strings.Replace(fmt.Sprintf(verified, "n >= 0"), `  key     = "string(n)"`+"\n", "", 1) // by the number of the partition
+	l := newLab(t, text)
+	long := time.Now().Add(-10 * time.Hour)
+	old, fresh := events(0, 60), events(60, 120)
+	for _, r := range old {
+		r.Timestamp = long
+	}
+	l.produce(old...)
+	l.produce(fresh...)
+	l.committed(verifyGroup, "in")
+	ctx := t.Context()
+	if _, err := l.client.Operate(ctx, api.Operate{Verb: api.Drain, Addresses: []string{"route.r"}}); err != nil {
+		t.Fatal(err)
+	}
+	l.produce(events(120, 126)...)
+	ends, err := l.adm.ListEndOffsets(ctx, "in")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.adm.CommitAllOffsets(ctx, verifyGroup, ends.Offsets()); err != nil {
+		t.Fatal(err)
+	}
+	cut := kadm.Offsets{}
+	cut.AddOffset("out", 1, 5, -1) // nothing of the source's partitions 0 and 2 ever was here
+	if rs, err := l.adm.DeleteRecords(ctx, cut); err != nil || rs.Error() != nil {
+		t.Fatal(err, rs.Error())
+	}
+	r := l.verify(api.VerifyOptions{})
+	check(t, "lost after the cut", r, false, 6, 0, 0, 0)
+	if n := r.Total.Unjudged[verify.ReasonSinkCut]; n != 5 {
+		t.Errorf("%d cannot be judged", n)
 	}
 }

@@ -368,6 +368,7 @@ func (v *verifier) readSink(ctx context.Context, p *topicAt, t *tables, later *p
 		}
 	}
 	cut := map[int32]map[int32]*cutMark{} // by partition of the sink that retention cut, and of the source
+	oldest := map[int32]int64{}           // timestamp of the first record that is left of it
 	for q, at := range starts {
 		tap.From = append(tap.From, record.Position{Partition: int32(q), Offset: at})
 		if q < len(topic.Begin) && topic.Begin[q] > 0 && at <= topic.Begin[q] {
@@ -375,6 +376,9 @@ func (v *verifier) readSink(ctx context.Context, p *topicAt, t *tables, later *p
 		}
 	}
 	err = tap.Read(ctx, func(b *record.Batch) error {
+		if _, seen := oldest[b.Partition]; !seen {
+			oldest[b.Partition] = b.Records[0].Timestamp
+		}
 		for i := range b.Records {
 			v.lookUp(p.topic, b, i, t, later, cut[b.Partition])
 		}
@@ -387,18 +391,41 @@ func (v *verifier) readSink(ctx context.Context, p *topicAt, t *tables, later *p
 		}
 		return v.slow(ctx, len(b.Records))
 	})
+	if err != nil {
+		return err
+	}
 	for part, l := range t.limits {
 		l.Hidden, l.Compacted = l.Hidden || hidden, l.Compacted || compacted(topic)
-		for _, first := range cut {
+		for q, first := range cut {
 			if m := first[part]; m != nil {
 				l.CutTo = max(l.CutTo, m.to)
-			} else {
-				l.CutTo = math.MaxInt64
+				continue
 			}
+			to, err := v.cutBy(ctx, part, oldest[q])
+			if err != nil {
+				return err
+			}
+			l.CutTo = max(l.CutTo, to)
 		}
 	}
-	return err
+	return nil
 }
+
+// cutBy gives how far retention may have cut what a source partition has in a
+// partition of the sink of which nothing is left, or never was: as far as the first record
+// that is left there, of anybody, is older than what comes next; with room for events out of their time.
+func (v *verifier) cutBy(ctx context.Context, part int32, oldest int64) (int64, error) {
+	if oldest <= 0 {
+		return math.MaxInt64, nil
+	}
+	at, err := v.offsetsAt(ctx, time.UnixMilli(oldest).Add(cutRoom))
+	if err != nil || int(part) >= len(at) {
+		return math.MaxInt64, err
+	}
+	return at[part], nil
+}
+
+const cutRoom = time.Hour
 
 // cutMark is how far retention may have cut a partition of the sink, by the
 // offset of the first output that is left: what comes after it was written after it. Without
