@@ -30,7 +30,7 @@ func (a *App) rewindCommand() *command {
 			"never delivered: that needs the word \"skip\", or -allow-skip.\n" +
 			"The rewind is written down first; its route stops, its consumer group becomes empty, the positions are\n" +
 			"committed, and the route starts again. A crash in between is completed by the next start, once. If others are\n" +
-			"in the group whom this server cannot stop, nothing is changed, and they are named.",
+			"in the group whom this server cannot stop, nothing is done, and they are named.",
 		Example: "  keystone rewind route.plays -to 2026-01-31T08:00:00Z\n  keystone rewind route.plays -by 2h -plan\n  keystone rewind route.plays -to-offset 0:1200,3:900 -auto-approve",
 		Args:    between(1, 2, "the address of a route, such as route.plays, and at most one directory"),
 		RunE: func(cmd *command, args []string) error {

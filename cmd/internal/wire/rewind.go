@@ -17,6 +17,7 @@ import (
 	"keystone/pipeline/record"
 	"keystone/reconcile"
 	"keystone/sources/file"
+	"keystone/sources/kafka/admin"
 )
 
 // Rewind has a route go on elsewhere in its source; see api.Operator.
@@ -166,6 +167,17 @@ func (s *server) planStream(ctx context.Context, goal *configs.Config, route *co
 			from[p.Partition] = p.Offset
 			rw.From = append(rw.From, p)
 		}
+	}
+	strangers, err := adm.Strangers(ctx, rw.Group, instance(s.plant.stateDir, route.Addr))
+	if err != nil {
+		return err
+	}
+	if len(strangers) > 0 {
+		err := &admin.MembersError{Group: rw.Group, Members: strangers}
+		if !o.Plan { // before its worker is stopped for nothing
+			return err
+		}
+		plan.Notes = append(plan.Notes, "it would be refused now: "+err.Error())
 	}
 	to, err := s.targets(ctx, adm, rw.Topic, topic.Begin, topic.End, o)
 	if err != nil {

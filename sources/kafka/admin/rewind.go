@@ -139,6 +139,18 @@ func (a *Admin) awaitEmpty(ctx context.Context, r Rewind) error {
 	return err
 }
 
+// Strangers names the members of a group that the one with our instance's name
+// is not: nobody here can stop them.
+func (a *Admin) Strangers(ctx context.Context, group, instance string) ([]string, error) {
+	members, err := a.members(ctx, group)
+	if err != nil {
+		return nil, err
+	}
+	return names(slices.DeleteFunc(members, func(m kadm.DescribedGroupMember) bool {
+		return m.InstanceID != nil && *m.InstanceID == instance
+	})), nil
+}
+
 // stable fails while offsets of an open transaction are pending in the group: a
 // member that was killed in one leaves it open until its time is over, and a
 // commit of it would come after ours.
