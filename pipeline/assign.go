@@ -137,6 +137,9 @@ func (s listener) DataLoss(part int32, from, to int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.lostBefore += max(to-from, 0)
+	if l := w.lanes[part]; l != nil {
+		l.lost += max(to-from, 0)
+	}
 	w.note(err)
 	if w.plan.Load().dataLossStops {
 		w.stopLocked(fmt.Errorf("%w; the route stops because on_data_loss is \"stop\"", err))

@@ -257,7 +257,7 @@ func TestDataLoss(t *testing.T) {
 			g.start(t.Context())
 			synctest.Wait()
 			src.l.DataLoss(0, 5, 105)
-			if s := g.w.Stats(); s.LostBeforeRead != 100 || s.LastError == "" {
+			if s := g.w.Stats(); s.LostBeforeRead != 100 || s.Lanes[0].LostBeforeRead != 100 || s.LastError == "" {
 				t.Errorf("%+v", s)
 			}
 			if !stop {

@@ -64,6 +64,7 @@ type lane struct {
 	claimed   record.Position // at most once: committed before it is written
 	committed record.Position
 	counts    Counts
+	lost      int64          // records removed before they were read
 	revision  int64          // of the last batch read
 	from      int64          // first offset read with it
 	ran       *plan          // of the last batch read

@@ -96,6 +96,8 @@ func (l *lane) told() bool {
 		case isPanic(err):
 			l.w.abortLocked(err)
 			return false
+		case l.dead():
+			return false
 		}
 		l.wait = Retrying
 		l.fail(err)

@@ -148,6 +148,7 @@ type LaneStats struct {
 	Counts          Counts          `json:"counts"`
 	InFlightRecords int64           `json:"in_flight_records"`
 	InFlightBytes   int64           `json:"in_flight_bytes"`
+	LostBeforeRead  int64           `json:"lost_before_read"`
 	Start           record.Position `json:"start"`     // where it began
 	Next            record.Position `json:"next"`      // what is read next
 	Finished        record.Position `json:"finished"`  // all before it has an outcome
@@ -231,7 +232,7 @@ func (w *Worker) describe(s *Stats, stuck bool, waiting *lane) {
 
 func (l *lane) stats(ends map[int32]int64) LaneStats {
 	s := LaneStats{
-		Partition: l.part, InFlightRecords: l.records, InFlightBytes: l.bytes,
+		Partition: l.part, InFlightRecords: l.records, InFlightBytes: l.bytes, LostBeforeRead: l.lost,
 		Start: l.start, Next: l.next, Finished: l.prefix(), Committed: l.committed,
 		Revision: l.revision, From: l.from, Lag: -1, Paused: l.want,
 	}

@@ -230,6 +230,7 @@ func lanes(s pipeline.Stats) []reconcile.Lane {
 			Start: l.Start.Offset, Next: l.Next.Offset, Finished: l.Finished.Offset, Committed: l.Committed.Offset,
 			Identity: l.Next.Identity, Revision: l.Revision, From: l.From, Activity: string(l.Activity), Error: l.Error, Paused: l.Paused,
 		}
+		out[i].Counters.LostBeforeRead = l.LostBeforeRead
 		if l.Lag >= 0 {
 			out[i].Lag = &l.Lag
 		}
