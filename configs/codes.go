@@ -44,8 +44,8 @@ const (
 	codeCycle        = "KS3104"
 	codeMoved        = "KS3105"
 	codeOutputType   = "KS3107"
-	codeNotAvailable = "KS3108"
 	codeStart        = "KS3109"
+	codeGuarantee    = "KS3110"
 )
 
 // Codes documents the problems that loading and checking reports, with those
@@ -89,6 +89,6 @@ func Codes() []diag.Code {
 		{Code: codeMoved, Summary: "Wrong moved or removed", Doc: "moved says that a block which is no longer declared goes on under a declared name; removed that it is let go of."},
 		{Code: codeOutputType, Summary: "Output does not fit the target's schema", Doc: "A field of the route's output has another type than the target stream's schema declares, or a required field is missing."},
 		{Code: codeStart, Summary: "Start without a meaning", Doc: "start says where a consumer group without offsets begins in a stream. A source is read from its own beginning as long as the route has no position. To skip what lies before, filter by the time of the event."},
-		{Code: codeNotAvailable, Summary: "Not in this version", Doc: "The language has the word, this version does not do it."},
+		{Code: codeGuarantee, Summary: "Guarantee that cannot be kept", Doc: "What the route reads or writes cannot keep what delivery.guarantee asks for. exactly_once is for routes from a stream to a stream of the same cluster, with dead letters there too, and its transactions are bounded by commit_interval and drain_timeout. The docs on guarantees have the table."},
 	}, spec.Codes()...)
 }

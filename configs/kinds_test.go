@@ -90,11 +90,11 @@ func testCatalog() configs.Catalog {
 		Sources: []sources.Kind{
 			{Name: "generator", Doc: "Makes events.", New: func() sources.Config { return &testSource{} }},
 			{Name: "typed", Doc: "Makes known events.", New: func() sources.Config { return &typedSource{} }},
-			{Name: "file", Doc: "Reads files.", New: func() sources.Config { return &testSource{} }},
+			{Name: "file", Doc: "Reads files.", Cannot: map[string]string{"exactly_once": "files have no transactions"}, New: func() sources.Config { return &testSource{} }},
 		},
 		Sinks: []sinks.Kind{
 			{Name: "stdout", Doc: "Prints.", New: func() sinks.Config { return &testSink{} }},
-			{Name: "file", Doc: "Writes files.", New: func() sinks.Config { return &testSink{} }},
+			{Name: "file", Doc: "Writes files.", Cannot: map[string]string{"at_most_once": "files are cut back"}, New: func() sinks.Config { return &testSink{} }},
 			{Name: "elasticsearch", Doc: "Indexes.", New: func() sinks.Config { return &testSink{} }},
 		},
 	}

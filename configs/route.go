@@ -58,7 +58,7 @@ func (r *Route) Options() spec.Options {
 		spec.Enum("on_data_loss", &r.OnDataLoss, "What to do when retention removed records before they were read.", "continue", "stop").Default("continue").Effect(spec.Live),
 		spec.Reference("dead_letter", &r.DeadLetter, "The stream for records that could not be processed, instead of the managed one.", "stream").Eg("stream.rejected").Also("dlq", "dead_letter_queue", "dead_letters"),
 		spec.Nested("delivery", "What is promised about each record.", spec.Options{
-			spec.Enum("guarantee", &r.Delivery.Guarantee, "Whether a record may be lost or repeated when something fails.", AtMostOnce, AtLeastOnce, ExactlyOnce).Default(AtLeastOnce),
+			spec.Enum("guarantee", &r.Delivery.Guarantee, "Whether a record may be lost or repeated when something fails. exactly_once is for routes from a stream to a stream of the same cluster: positions, records and dead letters are in one transaction of Kafka, and retry.max_attempts and retry.max_elapsed do not count, since a transaction that failed is repeated as a whole.", AtMostOnce, AtLeastOnce, ExactlyOnce).Default(AtLeastOnce),
 			spec.Enum("redeploy", &r.Delivery.Redeploy, "On a restart, start the new worker before the old one has left, or after. In this version always after: a restart drains first, whatever is said here.", "prefer_latency", "prefer_no_duplicates").Default("prefer_latency").Effect(spec.Live),
 			spec.Duration("drain_timeout", &r.Delivery.DrainTimeout, "How long finishing what is in flight may take.").Default(30*time.Second).Between(0, 3600).Effect(spec.Live),
 			spec.Duration("commit_interval", &r.Delivery.CommitInterval, "How often positions are stored: what is repeated after a crash.").Default(time.Second).Between(0.01, 600).Effect(spec.Live),

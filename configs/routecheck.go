@@ -22,9 +22,6 @@ func (r *Route) check(body spec.Body, diags *diag.Diagnostics) {
 			diags.Addf(attrRange(body, "start"), codeBlockValue, "Not a start", "%q is neither \"earliest\", \"latest\" nor a time such as \"2026-01-31T00:00:00Z\".%s", r.Start, diag.DidYouMean(r.Start, []string{"earliest", "latest"}))
 		}
 	}
-	if r.Delivery.Guarantee == ExactlyOnce {
-		diags.Addf(attrRange(body.Blocks["delivery"], "guarantee"), codeNotAvailable, "Not in this version", "guarantee = \"exactly_once\" is not available in this version of Keystone. Use \"at_least_once\": nothing is lost, and a failure may repeat records.")
-	}
 	if a, ok := body.Attrs["dead_letter"]; ok && a.Value != nil && r.OnError != DeadLetter {
 		diags.Addf(a.Range, codeBlockValue, "Option without a meaning", "on_error = %q makes no dead letters. Remove dead_letter, or write on_error = \"dead_letter\".", r.OnError)
 	}
@@ -60,6 +57,9 @@ func (d *decoder) linkRoute(r *Route, diags *diag.Diagnostics) {
 	// A route with wrong ends or options is still checked as far as it goes:
 	// without a known end nothing is known of its events.
 	e := &r.Events
+	if from && to {
+		d.checkGuarantee(r, diags)
+	}
 	if from {
 		e.Input = d.c.SchemaOf(r.From.Addr)
 	}

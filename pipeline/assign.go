@@ -25,6 +25,7 @@ func (s listener) Assigned(parts []record.Position) {
 			old = w.gone[p.Partition]
 		}
 		if old != nil {
+			w.resolve(old, p)
 			old.end()
 			l.follow(old)
 		}
@@ -53,6 +54,9 @@ func (s listener) Revoked(ctx context.Context, parts []int32) {
 	lanes := s.close(parts)
 	w.flush()
 	w.mu.Lock()
+	if w.tx != nil && w.tx.broken != nil && w.cancelCommit != nil {
+		w.cancelCommit() // it waits for the source, which waits for us
+	}
 	writing := func() (n int) {
 		for _, l := range lanes {
 			n += l.writing
@@ -67,12 +71,15 @@ func (s listener) Revoked(ctx context.Context, parts []int32) {
 		if w.atMostOnce {
 			break // everything written is committed
 		}
+		if w.tx != nil && w.isBroken() {
+			break // its abort is the committer's
+		}
 		if err := w.commit(ctx, l); err != nil && !errors.Is(err, sources.ErrNotAssigned) {
 			w.log.Warn("commit at revocation failed: records will be repeated", "partition", l.part, "error", err)
 		}
 	}
 	w.mu.Lock()
-	for w.committing && ctx.Err() == nil {
+	for w.committing && ctx.Err() == nil && (w.tx == nil || w.tx.broken == nil) {
 		w.changed.Wait() // it may hold a position of these lanes from before
 	}
 	s.forget(lanes)

@@ -32,7 +32,7 @@ func (w *Worker) commitLoop(ctx context.Context) {
 			return
 		}
 		if retry == nil {
-			w.interval(ctx)
+			w.untilDue(ctx)
 		} else if w.rest(ctx, retry.NextBackOff()) {
 			retry = nil
 		}
@@ -58,6 +58,15 @@ func (w *Worker) commitLoop(ctx context.Context) {
 		}
 		w.markDirty()
 	}
+}
+
+// untilDue waits until it is time for a commit.
+func (w *Worker) untilDue(ctx context.Context) {
+	if w.tx != nil {
+		w.transactionDue(ctx)
+		return
+	}
+	w.interval(ctx)
 }
 
 // commitFailed notes the error; true: it ends the route.
@@ -94,7 +103,12 @@ func (w *Worker) commitLast(life context.Context) bool {
 			return true
 		}
 		if ctx.Err() != nil || isPanic(err) || sources.IsFatal(err) || sinks.IsPermanent(err) {
-			w.stop(fmt.Errorf("the last commit failed, so records will be repeated: %w", err))
+			if w.tx != nil {
+				err = fmt.Errorf("the last transaction is given up, and what was in it will be read again: %w", err)
+			} else {
+				err = fmt.Errorf("the last commit failed, so records will be repeated: %w", err)
+			}
+			w.stop(err)
 			return false
 		}
 		w.mu.Lock()
@@ -128,6 +142,9 @@ func (w *Worker) commit(ctx context.Context, only *lane) error {
 	}
 	if w.committing {
 		return errNotCommitted
+	}
+	if w.tx != nil {
+		return w.transact(ctx, only != nil)
 	}
 	if len(w.moved(only)) == 0 && !w.unsaved {
 		return nil

@@ -14,7 +14,7 @@ import (
 // write gives the lane's tasks to the sink, in order, for as long as there is
 // one to give. It holds the writer role, and mu, which it gives up for foreign calls.
 func (l *lane) write() {
-	for !l.dead() {
+	for !l.dead() && l.sound() {
 		if l.attention > 0 {
 			if t := l.withLetters(); t != nil {
 				l.sendLetters(t)
@@ -47,6 +47,16 @@ func (l *lane) send(t *task) {
 	}
 	if l.w.atMostOnce && !l.claim(t, empty && len(t.letters) == 0) || !empty && !l.pass() {
 		return
+	}
+	if l.w.tx != nil {
+		if !l.join(t) {
+			return
+		}
+		if l.poisoned(t) {
+			l.writeSeq++
+			l.sendRest(t)
+			return
+		}
 	}
 	l.writeSeq++
 	t.attend()
@@ -89,6 +99,9 @@ func (l *lane) call(t *task, b *record.Batch) {
 	t.inWrite = true
 	l.writing++
 	w.writing++
+	if w.tx != nil {
+		w.tx.wrote, l.touched = true, true
+	}
 	w.unlock()
 	if tap := w.spec.Tap; tap != nil && tap.Watched() {
 		tap.Show(b) // before the sink owns it
@@ -133,6 +146,9 @@ func (t *task) done(err error) {
 		if len(t.retry) > 0 {
 			l.wait = Retrying
 			l.fail(err)
+		}
+		if w.tx != nil && (len(t.retry) > 0 || t.refused) {
+			w.breakTransaction(err)
 		}
 		t.attend()
 		l.settle()
@@ -223,6 +239,9 @@ func (t *task) reject(i int32, code string, cause error, tries int) {
 	}
 	t.unwritten(i)
 	src := t.out.Records[i].Source
+	if t.lane.w.tx != nil {
+		t.remember(i, code, cause, tries)
+	}
 	switch t.plan.onError {
 	case configs.DeadLetter:
 		if t.setFate(src, DeadLettered, code) {

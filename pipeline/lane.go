@@ -65,6 +65,8 @@ type lane struct {
 	committed record.Position
 	counts    Counts
 	lost      int64          // records removed before they were read
+	pending   Counts         // exactly once: outcomes in the open transaction
+	touched   bool           // exactly once: something of the lane is in the open transaction
 	revision  int64          // of the last batch read
 	from      int64          // first offset read with it
 	ran       *plan          // of the last batch read
@@ -233,7 +235,7 @@ func (l *lane) settle() {
 			return
 		}
 		l.pop(t)
-		if err := t.account(); err != nil {
+		if err := t.account(l.ledger()); err != nil {
 			l.w.abortLocked(err)
 		}
 		l.finished = t.next
@@ -304,6 +306,7 @@ func (l *lane) end() {
 	}
 	l.finished = l.prefix()
 	l.abandon()
+	l.leaveTransaction()
 	l.over = true
 	l.cancel()
 	l.w.ended.add(&l.counts)

@@ -27,9 +27,15 @@ func (l *lane) sendLetters(t *task) {
 	t.kept = true
 	letters := t.deadLetters()
 	for {
+		w.lettersOut++
+		if w.tx != nil {
+			w.tx.wrote, l.touched = true, true
+		}
 		w.unlock()
 		err := guard("dead letters", func() error { return w.spec.DeadLetters.Write(l.ctx, letters) })
 		w.mu.Lock()
+		w.lettersOut--
+		w.changed.Broadcast()
 		if t.abandoned {
 			break
 		}
@@ -52,6 +58,10 @@ func (l *lane) sendLetters(t *task) {
 		}
 		l.wait = WaitingDeadLetters
 		l.fail(fmt.Errorf("dead letters: %w", err))
+		if w.tx != nil {
+			w.breakTransaction(l.err) // some may be in it, and nobody knows which
+			break
+		}
 		if l.backoff == nil {
 			l.startBackoff()
 		}

@@ -12,9 +12,9 @@ import (
 
 // orderOf is the order that a route's worker keeps. A sink with checkpoints is always written in
 // that of the partition: what it holds at a checkpoint must be what the stored position says, and
-// it writes one batch after the other anyway.
+// it writes one batch after the other anyway. So is a transaction, which must hold all of what lies before its positions and nothing else.
 func orderOf(r *configs.Route, s sinks.Sink) configs.Order {
-	if _, ok := s.(sinks.Checkpointer); ok {
+	if _, ok := s.(sinks.Checkpointer); ok || r.Delivery.Guarantee == configs.ExactlyOnce {
 		return configs.OrderPartition
 	}
 	if r.Order != "" {

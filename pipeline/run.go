@@ -19,11 +19,10 @@ func (w *Worker) Run(ctx context.Context) error {
 	if w.ran.Swap(true) {
 		return errors.New("a worker runs only once")
 	}
-	if g := w.spec.Route.Delivery.Guarantee; g == configs.ExactlyOnce {
-		close(w.done)
-		return fmt.Errorf("%s wants guarantee = %q, which this version does not have; use %q", w.spec.Route.Addr, g, configs.AtLeastOnce)
-	}
 	defer close(w.done)
+	if w.tx != nil && (w.tx.sink == nil || w.tx.source == nil) {
+		return fmt.Errorf("%s wants guarantee = %q, which takes a stream that is read and a stream on the same cluster that is written", w.spec.Route.Addr, configs.ExactlyOnce)
+	}
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	readCtx, stopRead := context.WithCancel(life)
@@ -94,6 +93,9 @@ func (w *Worker) open(life, read context.Context) error {
 		w.mu.Unlock()
 		if w.cp != nil {
 			w.cp.Restore(state)
+		}
+		if w.tx != nil {
+			w.tx.sink.Bound(w.plan.Load().longest())
 		}
 		if err := w.sink.Open(ctx); err != nil {
 			return fmt.Errorf("open sink %s: %w", w.spec.Route.To.Addr, err)

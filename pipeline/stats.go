@@ -216,6 +216,8 @@ func (w *Worker) describe(s *Stats, stuck bool, waiting *lane) {
 	switch {
 	case waiting != nil:
 		s.Activity, s.Attempt, s.Error = waiting.wait, waiting.attempt, waiting.err.Error()
+	case w.tx != nil && w.tx.broken != nil:
+		s.Activity, s.Attempt, s.Error = Retrying, w.tx.tries, w.tx.broken.Error()
 	case w.unsaved && w.lastErr != nil:
 		s.Activity, s.Error = Retrying, w.lastErr.Error()
 	case w.readErr != nil:
@@ -237,6 +239,10 @@ func (l *lane) stats(ends map[int32]int64) LaneStats {
 		Revision: l.revision, From: l.from, Lag: -1, Paused: l.want,
 	}
 	s.Counts.add(&l.counts)
+	if l.w.tx != nil { // nothing has an outcome before its transaction ends
+		s.InFlightRecords += l.pending.outcomes()
+		s.Finished = l.committed
+	}
 	if end, ok := ends[l.part]; ok && end >= 0 {
 		s.Lag = max(end-s.Finished.Offset, 0)
 	}

@@ -275,8 +275,7 @@ func (t *task) setFate(src int32, outcome Outcome, code string) (first bool) {
 }
 
 // account gives every record its outcome. Its error is a broken invariant.
-func (t *task) account() error {
-	c := &t.lane.counts
+func (t *task) account(c *Counts) error {
 	for _, f := range t.fates {
 		t.delivered--
 		if f.outcome == Dropped {

@@ -23,6 +23,7 @@ import (
 	"keystone/dsl/eval"
 	"keystone/pipeline/record"
 	"keystone/sinks"
+	"keystone/sources"
 )
 
 // Tap is shown what goes to the sink, while somebody watches.
@@ -39,6 +40,7 @@ type Worker struct {
 	cp         sinks.Checkpointer // the sink, if it is one
 	ordered    sinks.Ordered      // the sink, if it is one
 	order      configs.Order      // that is kept; never empty
+	tx         *transaction       // exactly once; nil: it is not asked for
 	window     int                // writes of one lane without done
 	atMostOnce bool               // positions are committed before they are written
 	plan       atomic.Pointer[plan]
@@ -70,6 +72,7 @@ type Worker struct {
 	ended        Counts                    // of lanes that are no more
 	inFlight     int64                     // bytes
 	writing      int                       // writes without done
+	lettersOut   int                       // writes of dead letters without an answer
 	unsaved      bool                      // the sink gave a state that is not stored
 	barrier      bool                      // a checkpoint waits for writing to be 0
 	saving       bool                      // programs are being stored
@@ -107,6 +110,11 @@ func newWorker(s Spec, evals func() evaluator) *Worker {
 	w.ordered, _ = s.Sink.(sinks.Ordered)
 	if w.order = orderOf(s.Route, s.Sink); w.ordered != nil || w.order != configs.OrderPartition {
 		w.window = writesPerLane
+	}
+	if s.Route.Delivery.Guarantee == configs.ExactlyOnce {
+		w.tx = &transaction{hurry: make(chan struct{}, 1), poison: map[int32]map[child]verdict{}}
+		w.tx.sink, _ = s.Sink.(sinks.Transactional)
+		w.tx.source, _ = s.Source.(sources.Transacted)
 	}
 	w.atMostOnce = s.Route.Delivery.Guarantee == configs.AtMostOnce
 	w.plan.Store(newPlan(evals, s.Route, s.Revision, s.DeadLetters != nil))

@@ -128,7 +128,7 @@ func TestSwapAtBatchBoundary(t *testing.T) {
 
 func TestExactlyOnceIsRefused(t *testing.T) {
 	g := newRig(newMemSource(1), newMemSink(), testRoute(func(r *configs.Route) { r.Delivery.Guarantee = configs.ExactlyOnce }))
-	if err := g.w.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "at_least_once") {
+	if err := g.w.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "a stream on the same cluster") {
 		t.Errorf("%v", err)
 	}
 }

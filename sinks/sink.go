@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"keystone/configs/diag"
 	"keystone/configs/spec"
@@ -79,6 +80,29 @@ type Finisher interface {
 	Finish(ctx context.Context) error
 }
 
+// Transactional is a Sink whose records appear to readers all at once, with
+// the positions of the source that they were made from, or not at all. What is written after Open, a
+// Commit or an Abort is one transaction; it begins with its first Write. The caller sees
+// to it that no Write is without its done when it calls Commit.
+type Transactional interface {
+	Sink
+	// Bound says how long a transaction may last at most, from the next one on: the
+	// destination ends one that lasts longer, since its writer must be gone. It is called
+	// before Open and, while no Commit or Abort is under way, when it changes.
+	Bound(d time.Duration)
+	// Commit ends the transaction and stores the positions in it. After an error,
+	// but for ErrNothingWritten, nobody knows whether it took effect: the caller must call
+	// Abort, and then ask where the group is.
+	Commit(ctx context.Context, at record.GroupOffsets) error
+	// Abort ends whatever is open, also what a Commit left unknown. Writes that have no done
+	// yet get it, with an error. It is repeated until it succeeds; nothing can be written before.
+	Abort(ctx context.Context) error
+}
+
+// ErrNothingWritten is Commit's answer when no record is in the transaction, which
+// is over: the positions are not stored, and the caller stores them by themselves.
+var ErrNothingWritten = errors.New("the transaction has no records")
+
 // Outcome classifies one record that was not simply written.
 type Outcome uint8
 
@@ -148,5 +172,8 @@ type Config interface {
 type Kind struct {
 	Name string
 	Doc  string // a paragraph for the reference
-	New  func() Config
+	// Cannot has the guarantees that no route with it can keep, each with why:
+	// words that complete "cannot be kept: ". What is not listed can be.
+	Cannot map[string]string
+	New    func() Config
 }

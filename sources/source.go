@@ -57,6 +57,19 @@ type Listener interface {
 	DataLoss(part int32, from, to int64)
 }
 
+// Transacted is a Source whose positions a transaction of a sink may store.
+type Transacted interface {
+	Source
+	// Offsets gives what the transaction has to store for done to count, or
+	// ErrNotAssigned if one of them is not assigned any more. It must be asked
+	// anew for every transaction: what it gives is worth nothing after a change of the group.
+	Offsets(done []record.Position) (record.GroupOffsets, error)
+	// Rewind has every assigned partition read again from what is stored,
+	// waiting for a transaction that is being decided: the listener hears
+	// Assigned for each before Rewind returns.
+	Rewind(ctx context.Context) error
+}
+
 // Lagger is a Source that knows how much is waiting.
 type Lagger interface {
 	// Lag gives, per assigned partition, the next offset to be written, or -1.
@@ -111,5 +124,8 @@ type Typed interface {
 type Kind struct {
 	Name string
 	Doc  string // a paragraph for the reference
-	New  func() Config
+	// Cannot has the guarantees that no route with it can keep, each with why:
+	// words that complete "cannot be kept: ". What is not listed can be.
+	Cannot map[string]string
+	New    func() Config
 }

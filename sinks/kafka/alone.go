@@ -21,6 +21,9 @@ func (s *Sink) sendAlone(r *kgo.Record) error {
 		return s.ctx.Err()
 	}
 	defer func() { <-s.solo.turn }()
+	if s.cfg.Transaction != nil {
+		return s.cfg.Transaction.probe(s.ctx, r, s.cfg.BatchBytes)
+	}
 	if s.solo.pr == nil {
 		pr, err := client.NewPool().Acquire(s.cfg.Client, client.Profile{Compression: s.cfg.Compression, BatchBytes: s.cfg.BatchBytes})
 		if err != nil {
@@ -28,11 +31,16 @@ func (s *Sink) sendAlone(r *kgo.Record) error {
 		}
 		s.solo.pr = pr
 	}
-	again := kgo.Record{Topic: r.Topic, Key: r.Key, Value: r.Value, Headers: r.Headers, Timestamp: r.Timestamp, Partition: r.Partition}
+	return s.solo.pr.ProduceSync(s.ctx, likeNew(r)).FirstErr()
+}
+
+// likeNew copies a record that was sent before.
+func likeNew(r *kgo.Record) *kgo.Record {
+	again := &kgo.Record{Topic: r.Topic, Key: r.Key, Value: r.Value, Headers: r.Headers, Timestamp: r.Timestamp, Partition: r.Partition}
 	if again.Key != nil {
 		again.Partition = client.ByKey
 	}
-	return s.solo.pr.ProduceSync(s.ctx, &again).FirstErr()
+	return again
 }
 
 // close ends the producer; nothing is on its way any more.

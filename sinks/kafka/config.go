@@ -24,7 +24,11 @@ import (
 type Config struct {
 	Client client.Options
 	Pool   *client.Pool // of the process; nil: a producer of its own
-	Topic  string
+	// Transaction, if not nil, is what the records are part of, in place of Pool.
+	Transaction *Transaction
+	// Owns tells that the sink opens, ends and closes Transaction; the others write into it.
+	Owns  bool
+	Topic string
 	// Compression is zstd, lz4, snappy, gzip or none.
 	Compression string
 	Linger      time.Duration // how long a partition waits for more records
@@ -67,6 +71,9 @@ func (c *Config) New(d sinks.Deps) (sinks.Sink, error) {
 	}
 	if s.cfg.Compression == "" {
 		s.cfg.Compression = "none"
+	}
+	if s.cfg.Transaction != nil && s.cfg.Owns {
+		return transactional{s}, nil
 	}
 	return s, nil
 }

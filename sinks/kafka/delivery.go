@@ -110,6 +110,8 @@ func (d *delivery) finish(r *kgo.Record, err error) {
 		d.mu.Lock()
 		d.failures = append(d.failures, failure{d.index(r), err})
 		d.mu.Unlock()
+	} else if t := d.sink.cfg.Transaction; t != nil {
+		t.wrote.Store(true)
 	}
 	if d.left.Add(-1) == 0 {
 		d.complete()
@@ -172,7 +174,12 @@ func (d *delivery) isolate(suspects []int) {
 	innocent := make(map[int]bool)
 	for _, i := range suspects {
 		f := &d.failures[i]
-		if f.err = d.sink.sendAlone(&d.slab[f.index]); f.err == nil {
+		f.err = d.sink.sendAlone(&d.slab[f.index])
+		switch {
+		case f.err != nil:
+		case d.sink.cfg.Transaction != nil:
+			f.err = errInnocent // it was sent to find that out, and is to be written with the others
+		default:
 			innocent[i] = true
 		}
 	}

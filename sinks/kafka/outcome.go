@@ -76,7 +76,7 @@ func (s *Sink) classify(f failure) sinks.Failure {
 		out.Outcome = sinks.Unknown
 	case errors.Is(f.err, context.DeadlineExceeded):
 		out.Code = "timeout"
-		f.err = s.pr.Health.Because(f.err)
+		f.err = s.client().Health.Because(f.err)
 	}
 	out.Err = s.cfg.Client.Explain("write to topic "+s.cfg.Topic, f.err)
 	return out

@@ -52,7 +52,7 @@ type Sink struct {
 
 // Open checks that the topic is there and may be written.
 func (s *Sink) Open(ctx context.Context) error {
-	pr, err := s.cfg.Pool.Acquire(s.cfg.Client, client.Profile{Compression: s.cfg.Compression, Linger: s.cfg.Linger, BatchBytes: s.cfg.BatchBytes})
+	pr, err := s.acquire()
 	if err != nil {
 		return sinks.Permanent{Err: fmt.Errorf("topic %s: %w", s.cfg.Topic, err)}
 	}
@@ -67,9 +67,25 @@ func (s *Sink) Open(ctx context.Context) error {
 	return nil
 }
 
+func (s *Sink) acquire() (*client.Producer, error) {
+	if t := s.cfg.Transaction; t != nil {
+		t.allow(s.cfg.Topic, s.cfg.BatchBytes)
+		return t.producer()
+	}
+	return s.cfg.Pool.Acquire(s.cfg.Client, client.Profile{Compression: s.cfg.Compression, Linger: s.cfg.Linger, BatchBytes: s.cfg.BatchBytes})
+}
+
+// client is what records are written with: with transactions another one after each abort.
+func (s *Sink) client() *client.Producer {
+	if t := s.cfg.Transaction; t != nil {
+		return t.current.Load()
+	}
+	return s.pr
+}
+
 // explain classifies an error of the whole sink.
 func (s *Sink) explain(what string, err error) error {
-	err = s.pr.Health.Because(err)
+	err = s.client().Health.Because(err)
 	out := s.cfg.Client.Explain(what+" topic "+s.cfg.Topic, err)
 	if errors.Is(err, kerr.UnknownTopicOrPartition) {
 		out = fmt.Errorf("topic %s does not exist on the cluster at %s: %w", s.cfg.Topic, s.cfg.Client, err)
@@ -93,6 +109,15 @@ func (s *Sink) Write(ctx context.Context, b *record.Batch, done func(error)) {
 		done(fmt.Errorf("topic %s: %w", s.cfg.Topic, err))
 		return
 	}
+	pr := s.pr
+	if s.cfg.Transaction != nil {
+		var err error
+		if pr, err = s.cfg.Transaction.join(ctx); err != nil {
+			s.budget.Release(weight)
+			done(s.explain("write to", err))
+			return
+		}
+	}
 	d := s.take(weight, done)
 	if d == nil {
 		s.budget.Release(weight)
@@ -106,7 +131,7 @@ func (s *Sink) Write(ctx context.Context, b *record.Batch, done func(error)) {
 	// the event's: every record older than the bound would fail at once.
 	ctx, d.cancel = context.WithTimeout(s.ctx, deliveryTimeout)
 	for i := range d.slab {
-		s.pr.Produce(ctx, &d.slab[i], d.promise)
+		pr.Produce(ctx, &d.slab[i], d.promise)
 	}
 }
 
@@ -123,7 +148,7 @@ func (s *Sink) Flush() {
 	}
 	started := s.start(func() {
 		defer s.flushing.Store(false)
-		_ = s.pr.Client.Flush(s.ctx) // it fails only when Close ends it
+		_ = s.client().Client.Flush(s.ctx) // it fails only when Close ends it
 	})
 	if !started {
 		s.flushing.Store(false)
@@ -177,7 +202,9 @@ func (s *Sink) Close(ctx context.Context) error {
 	s.cancel()
 	s.work.Wait()
 	s.solo.close()
-	s.pr.Release()
+	if s.cfg.Transaction == nil {
+		s.pr.Release()
+	}
 	return err
 }
 
@@ -218,7 +245,7 @@ func (s *Sink) forgetTopic() {
 	}
 	if !s.start(func() {
 		defer s.purging.Store(false)
-		s.pr.PurgeTopicsFromProducing(s.cfg.Topic)
+		s.client().PurgeTopicsFromProducing(s.cfg.Topic)
 	}) {
 		s.purging.Store(false)
 	}

@@ -20,7 +20,8 @@ import (
 // Kind is the entry of the catalog.
 func Kind() sources.Kind {
 	return sources.Kind{
-		Name: "file",
+		Name:   "file",
+		Cannot: map[string]string{"exactly_once": "the positions of files are not kept in Kafka, so no transaction can hold them. Into a file at_least_once is once already; into a stream, repeats carry the same ks-origin"},
 		Doc: "Reads files of lines, one JSON document each (NDJSON). `path` may be a pattern; each file is a partition of its own with its own order. " +
 			"Reading goes on where it stopped, also in a file that was renamed: a file is known by device, inode and its first bytes, not by its name. " +
 			"A carriage return before the line feed is not part of the line, empty lines are skipped, a byte order mark at the start is skipped. " +

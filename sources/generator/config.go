@@ -15,7 +15,8 @@ import (
 // Kind is the entry of the catalog.
 func Kind() sources.Kind {
 	return sources.Kind{
-		Name: "generator",
+		Name:   "generator",
+		Cannot: map[string]string{"exactly_once": "its position is not kept in Kafka, so no transaction can hold it"},
 		Doc: "Makes playback events of about 400 bytes (event_id, ts, user_id, country, device, title_id, action, position_ms, duration_ms, session, tags, payload) for demos, tests and measurements. " +
 			"Few users and titles make most of the events, as in life; a user keeps a country, and has two devices. " +
 			"The same seed gives the same events: with `start` byte for byte, without it `ts` is the time at which the event is made. " +

@@ -23,12 +23,21 @@ import (
 // lost when we stop.
 func (s *Source) poll(ctx context.Context) {
 	for s.awaitHunger(ctx) {
-		fs := s.cl.PollFetches(ctx)
+		polling, polled := s.pollContext(ctx)
+		fs := s.cl.PollFetches(polling)
+		polled()
 		if ctx.Err() != nil || fs.IsClientClosed() {
 			s.cl.AllowRebalance()
 			return
 		}
 		filed := s.file(ctx, fs)
+		if a := s.takeAgain(); a != nil && a.ctx.Err() == nil {
+			// A fetch that was cut short may not hold the group still; one that is over before it begins does.
+			s.cl.AllowRebalance()
+			s.cl.PollFetches(polling)
+			a.done <- s.startAgain(a.ctx)
+			filed = true
+		}
 		s.cl.AllowRebalance()
 		signal(s.ready)
 		if !filed {
@@ -57,9 +66,11 @@ func (s *Source) awaitHunger(ctx context.Context) bool {
 	}()
 	for {
 		s.mu.Lock()
-		full, stuffed := s.full(), s.stuffed()
+		full, stuffed, again := s.full(), s.stuffed(), s.again != nil
 		s.mu.Unlock()
 		switch {
+		case again:
+			return ctx.Err() == nil
 		case full:
 		case len(stuffed) == 0:
 			return ctx.Err() == nil

@@ -47,6 +47,9 @@ type Source struct {
 	problem error            // given to the next Read that has nothing else
 	usurped error            // given to every Read until partitions are assigned again: another process has our place
 	closed  bool
+
+	again      *again             // a Rewind that waits for the poller
+	cancelPoll context.CancelFunc // ends the fetch that is waited for
 }
 
 // Open joins the group. from is where the route was by its own account: it

@@ -13,7 +13,8 @@ import (
 // Kind is the entry of the catalog.
 func Kind() sources.Kind {
 	return sources.Kind{
-		Name: "stdin",
+		Name:   "stdin",
+		Cannot: map[string]string{"exactly_once": "what was read cannot be read again"},
 		Doc: "Reads the standard input of the process to its end, one record a line (NDJSON), as one partition. " +
 			"A last line without line feed counts, a carriage return before the line feed does not, empty lines are skipped. " +
 			"The input cannot be read again: a restart goes on with what comes then, and what was read but not delivered is lost. It is meant for `keystone run`.",

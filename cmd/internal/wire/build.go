@@ -34,11 +34,14 @@ type job struct {
 	taps     *taps       // nil: nobody can watch
 	programs *programs   // remembers which program ran; nil: nobody does
 	stays    func() bool // whether the worker that ends is followed by another at once; nil: never
+
+	slot        *slot                  // of exactly once
+	transaction *sinkkafka.Transaction // that the sink and the dead letters write into; nil: none
 }
 
 // build makes the worker of a route; it does no I/O but starting the embedded broker.
 // flush, called when the worker has ended, writes down what may be left; never nil without an error.
-func (p *plant) build(ctx context.Context, j job) (w *pipeline.Worker, flush func(context.Context) error, _ error) {
+func (p *plant) build(ctx context.Context, j job) (w *pipeline.Worker, flush func(context.Context) error, err error) {
 	r := j.route
 	program, err := dsl.Compile(r.Checked)
 	if err != nil {
@@ -47,6 +50,19 @@ func (p *plant) build(ctx context.Context, j job) (w *pipeline.Worker, flush fun
 	source, sourceKind, err := p.source(ctx, j)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", r.From.Addr, err)
+	}
+	if r.Delivery.Guarantee == configs.ExactlyOnce {
+		if j.slot, err = p.slots.take(p.stateDir, j.owner()); err != nil {
+			return nil, nil, err
+		}
+		defer func() {
+			if err != nil {
+				j.slot.free()
+			}
+		}()
+		if j.transaction, err = p.transaction(ctx, j); err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", r.To.Addr, err)
+		}
 	}
 	sink, sinkKind, err := p.sink(ctx, j)
 	if err != nil {
@@ -81,7 +97,22 @@ func (p *plant) build(ctx context.Context, j job) (w *pipeline.Worker, flush fun
 			s.Positions, flush = m, m.Flush
 		}
 	}
+	if j.slot != nil {
+		stored := flush
+		flush = func(ctx context.Context) error {
+			j.slot.free()
+			return stored(ctx)
+		}
+	}
 	return pipeline.New(s), flush, nil
+}
+
+// owner is whose positions the worker keeps.
+func (j job) owner() addr.Addr {
+	if !j.as.IsZero() {
+		return j.as
+	}
+	return j.route.Addr
 }
 
 // renamed keeps positions under another address.
@@ -119,11 +150,7 @@ func (p *plant) source(ctx context.Context, j job) (sources.Source, string, erro
 		BatchBytes: r.Batch.Bytes, BatchRecords: r.Batch.Records, Linger: r.Batch.Linger,
 	}
 	if j.store { // else the run is by itself, and so is its group
-		at := r.Addr
-		if !j.as.IsZero() {
-			at = j.as
-		}
-		c.Instance, c.Stay = instance(p.stateDir, at), j.stays
+		c.Instance, c.Stay = instance(p.stateDir, j.owner()), j.stays
 	}
 	src, err := c.New(deps)
 	return src, "kafka", err
@@ -144,7 +171,9 @@ func (p *plant) sink(ctx context.Context, j job) (sinks.Sink, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	sink, err := p.topicSink(writer(opts, stream, j.topics(stream.Addr), r), deps)
+	to := writer(opts, stream, j.topics(stream.Addr), r)
+	to.Transaction, to.Owns = j.transaction, true
+	sink, err := p.topicSink(to, deps)
 	return sink, "kafka", err
 }
 
@@ -168,6 +197,7 @@ func (p *plant) deadLetters(ctx context.Context, j job) (pipeline.DeadLetters, e
 		}
 		to := writer(opts, stream, j.topics(stream.Addr), r)
 		to.Origin = false // the envelope says more
+		to.Transaction = j.transaction
 		return deadletter.NewStream(func() (sinks.Sink, error) { return p.topicSink(to, deps) }), nil
 	}
 	cluster := j.cfg.ClusterOf(from.Addr)
@@ -193,7 +223,7 @@ func (p *plant) deadLetters(ctx context.Context, j job) (pipeline.DeadLetters, e
 		if err != nil {
 			return nil, err
 		}
-		return p.topicSink(sinkkafka.Config{Client: opts, Topic: topic.Topic, Compression: "zstd", BatchBytes: int32(largest + deadLetterRoom)}, deps)
+		return p.topicSink(sinkkafka.Config{Client: opts, Topic: topic.Topic, Compression: "zstd", BatchBytes: int32(largest + deadLetterRoom), Transaction: j.transaction}, deps)
 	}), nil
 }
 

@@ -15,10 +15,17 @@ import (
 // process; where that does not reach, as for a copy on a host of the same
 // name, the group refuses the earlier one, which says so.
 func instance(stateDir string, route addr.Addr) string {
+	return "keystone-" + digest(stateDir, route.String())
+}
+
+// installation names the state directory among all of the world.
+func installation(stateDir string) string { return digest(stateDir, "") }
+
+func digest(stateDir, what string) string {
 	host, _ := os.Hostname() // without one the directory must do
 	if dir, err := filepath.Abs(stateDir); err == nil {
 		stateDir = dir
 	}
-	sum := sha256.Sum256([]byte(host + "\x00" + stateDir + "\x00" + route.String()))
-	return "keystone-" + hex.EncodeToString(sum[:12])
+	sum := sha256.Sum256([]byte(host + "\x00" + stateDir + "\x00" + what))
+	return hex.EncodeToString(sum[:12])
 }

@@ -30,6 +30,7 @@ type plant struct {
 	pool      *client.Pool
 	positions func(source, sink string) pipeline.Positions
 	programs  programStore
+	slots     slots // of transactions
 
 	mu      sync.Mutex // guards everything below; held while the broker starts
 	broker  *embedded.Broker

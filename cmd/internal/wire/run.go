@@ -31,6 +31,10 @@ func Run(ctx context.Context, s RunSpec) (RunResult, error) {
 	if err != nil {
 		return RunResult{}, err
 	}
+	if route.Delivery.Guarantee == configs.ExactlyOnce {
+		// A run by itself reads everything again the next time, and its dead letters go to a file.
+		route.Delivery.Guarantee = configs.AtLeastOnce
+	}
 	j := job{cfg: s.Config, route: route, topics: ownTopics(s.Config), limit: s.Limit, oneShot: true}
 	if s.Resume {
 		state, err := store.Open(ctx, store.Options{Dir: s.Config.StateDirPath(), Env: s.Config.Env, Namespace: s.Config.Settings.Namespace})

@@ -51,6 +51,7 @@ func (u *unit) start(ctx context.Context, w *pipeline.Worker, r *configs.Resourc
 		u.mu.Unlock()
 		cancel(nil)
 		u.rest(r)
+		ended() // the worker was never run, and gives back what it was made with
 		return
 	}
 	if u.held != nil {

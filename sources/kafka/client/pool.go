@@ -63,7 +63,19 @@ func (l *Pool) Acquire(o Options, p Profile) (*Producer, error) {
 		pr.refs++
 		return pr, nil
 	}
-	pr := &Producer{Health: &Health{}, Options: o, pool: l, key: key, refs: 1}
+	pr, err := NewProducer(o, p)
+	if err != nil {
+		return nil, err
+	}
+	pr.pool, pr.key, pr.refs = l, key, 1
+	l.producers[key] = pr
+	return pr, nil
+}
+
+// NewProducer makes a producer that nobody shares; Close ends it. more are
+// options of the library beside those of every producer. It does no I/O.
+func NewProducer(o Options, p Profile, more ...kgo.Opt) (*Producer, error) {
+	pr := &Producer{Health: &Health{}, Options: o}
 	opts, err := o.Kgo(pr.Health)
 	if err != nil {
 		return nil, err
@@ -73,7 +85,7 @@ func (l *Pool) Acquire(o Options, p Profile) (*Producer, error) {
 		return nil, err
 	}
 	if p.BatchBytes <= 0 {
-		p.BatchBytes = 1_000_012 // what brokers take unless told otherwise
+		p.BatchBytes = DefaultBatchBytes
 	}
 	opts = append(opts,
 		kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(partitioner)),
@@ -84,16 +96,22 @@ func (l *Pool) Acquire(o Options, p Profile) (*Producer, error) {
 		kgo.MaxBufferedRecords(math.MaxInt32),
 		kgo.ProduceRequestTimeout(30*time.Second),
 	)
-	if pr.Client, err = kgo.NewClient(opts...); err != nil {
+	if pr.Client, err = kgo.NewClient(append(opts, more...)...); err != nil {
 		return nil, err
 	}
-	l.producers[key] = pr
 	return pr, nil
 }
+
+// DefaultBatchBytes is what brokers take unless told otherwise.
+const DefaultBatchBytes = 1_000_012
 
 // Release gives the producer back. The last one to do so closes it; records
 // that are still buffered then fail with kgo.ErrClientClosed.
 func (p *Producer) Release() {
+	if p.pool == nil {
+		p.Close()
+		return
+	}
 	p.pool.mu.Lock()
 	p.refs--
 	last := p.refs == 0

@@ -44,9 +44,6 @@ route "dead" {
     initial = "1h"
     max     = "1s" # ERROR: is shorter than the first
   }
-  delivery {
-    guarantee = "exactly_once" # ERROR: is not available in this version
-  }
 }
 
 route "dropping" {
