@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -56,13 +57,12 @@ func (f *File) Write(ctx context.Context, letters []pipeline.DeadLetter) error {
 }
 
 // append gives back the file to go on with; nil after a failure that leaves its state unknown.
-func (f *File) append(file *os.File, lines []byte) (*os.File, error) {
-	if file == nil {
-		var err error
-		if file, err = open(f.path); err != nil {
-			return nil, err
-		}
+func (f *File) append(file *os.File, lines []byte) (_ *os.File, err error) {
+	if file, err = f.lock(file); err != nil {
+		return nil, err
 	}
+	locked := file
+	defer func() { _ = unlockFile(locked) }() // a file that was closed has given its lock up
 	end, err := file.Seek(0, io.SeekEnd)
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
@@ -80,7 +80,50 @@ func (f *File) append(file *os.File, lines []byte) (*os.File, error) {
 	return nil, errors.Join(err, file.Truncate(end), file.Close())
 }
 
-// open makes the file durable in its directory and ends a line that a crash cut short.
+// lock opens the file, if it is not open, and takes its lock.
+//
+// A: opens the file, and waits for the lock. B: has the lock, and puts a
+// shorter file in its place. A: gets the lock of a file that has no name any
+// more. So A looks whether the name is still that of what it has open.
+func (f *File) lock(file *os.File) (*os.File, error) {
+	for {
+		if file == nil {
+			var err error
+			if file, err = open(f.path); err != nil {
+				return nil, err
+			}
+		}
+		if err := lockFile(file); err != nil {
+			return nil, errors.Join(err, file.Close())
+		}
+		same, err := named(file, f.path)
+		if err != nil {
+			return nil, errors.Join(err, file.Close())
+		}
+		if same {
+			return file, endLine(file)
+		}
+		if err := file.Close(); err != nil {
+			return nil, err
+		}
+		file = nil
+	}
+}
+
+// named tells whether path is the name of the open file.
+func named(file *os.File, path string) (bool, error) {
+	have, err := file.Stat()
+	if err != nil {
+		return false, err
+	}
+	now, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && os.SameFile(have, now), err
+}
+
+// open makes the file durable in its directory.
 func open(path string) (*os.File, error) {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -90,26 +133,27 @@ func open(path string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := prepare(file, dir); err != nil {
+	if err := syncDir(dir); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
 	return file, nil
 }
 
-func prepare(file *os.File, dir string) error {
-	if end, err := file.Seek(0, io.SeekEnd); err != nil {
+// endLine ends a line that a crash cut short. The caller has the lock.
+func endLine(file *os.File) error {
+	end, err := file.Seek(0, io.SeekEnd)
+	if err != nil || end == 0 {
 		return err
-	} else if end > 0 {
-		last := make([]byte, 1)
-		if _, err := file.ReadAt(last, end-1); err != nil {
-			return err
-		}
-		if last[0] != '\n' {
-			if _, err := file.Write([]byte("\n")); err != nil {
-				return err
-			}
-		}
 	}
+	last := make([]byte, 1)
+	if _, err := file.ReadAt(last, end-1); err != nil || last[0] == '\n' {
+		return err
+	}
+	_, err = file.Write([]byte("\n"))
+	return err
+}
+
+func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err

@@ -123,6 +123,16 @@ var formats = [...]string{
 		data      TEXT NOT NULL, -- JSON
 		PRIMARY KEY (namespace, route)
 	) STRICT, WITHOUT ROWID;`,
+
+	// What became of dead letters that are still where they were written.
+	`CREATE TABLE letters (
+		place     TEXT NOT NULL,    -- where they are: a topic's id, a file
+		partition INTEGER NOT NULL,
+		"offset"  INTEGER NOT NULL,
+		state     TEXT NOT NULL,    -- replayed, purged
+		time      INTEGER NOT NULL,
+		PRIMARY KEY (place, partition, "offset")
+	) STRICT, WITHOUT ROWID;`,
 }
 
 // migrate takes the steps that the file lacks, in one transaction.
