@@ -194,6 +194,9 @@ type Counters struct {
 	LostBeforeRead int64            `json:"lost_before_read"`
 	Abandoned      int64            `json:"abandoned"`         // given up without an outcome when a worker or lane ended: they are read again
 	Reasons        map[string]int64 `json:"reasons,omitempty"` // of dropped and dead-lettered
+	// Replayed counts replayed dead letters by the outcome that they had then,
+	// since the server started. They are in none of the other counters.
+	Replayed map[string]int64 `json:"replayed,omitempty"`
 	// SchemaViolations are required fields that expressions read and that were missing or null.
 	SchemaViolations int64 `json:"schema_violations"`
 }

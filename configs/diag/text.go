@@ -63,3 +63,23 @@ func (t Text) after(rune int) Pos { // the position just after a rune
 	k := rune - r.Rune + 1
 	return Pos{Line: r.Line, Column: r.Column + k*r.Columns, Byte: r.Byte + k*r.Bytes}
 }
+
+// LineText gives a text that stands by itself, such as an expression of the
+// command line, its positions: the text is its own file.
+func LineText(file, s string) Text {
+	t := Text{S: s, Range: Range{File: file, Start: Pos{Line: 1, Column: 1}}}
+	line, column, at, rune := 1, 1, 0, 0
+	for _, r := range s {
+		n := len(string(r))
+		last := len(t.Runs) - 1
+		if last < 0 || t.Runs[last].Bytes != n || t.Runs[last].Line != line {
+			t.Runs = append(t.Runs, Run{Rune: rune, Line: line, Column: column, Byte: at, Bytes: n, Columns: 1})
+		}
+		rune, at, column = rune+1, at+n, column+1
+		if r == '\n' {
+			line, column = line+1, 1
+		}
+	}
+	t.Range.End = Pos{Line: line, Column: column, Byte: at}
+	return t
+}

@@ -24,6 +24,9 @@ func CompileExpr(e *ir.Expr, input types.Type) (*ExprProgram, error) {
 	return p, c.err
 }
 
+// Reads tells whether the expression reads the event, and not only meta and constants.
+func (p *ExprProgram) Reads() bool { return p.st.reads }
+
 // NewEval makes an evaluator of the expression.
 func (p *ExprProgram) NewEval() *ExprEval { return &ExprEval{p: p, m: p.st.machine()} }
 

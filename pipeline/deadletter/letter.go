@@ -7,6 +7,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"keystone/configs/addr"
 	"keystone/pipeline"
 	"keystone/pipeline/record"
 )
@@ -146,6 +147,16 @@ func (l *Letter) Record() record.Record {
 		r.Headers = append(r.Headers, record.Header{Key: h.Key, Value: back(h.Value, h.ValueBase64)})
 	}
 	return r
+}
+
+// WithEnvelope gives the headers of the original record and those of the
+// envelope, as a dead-letter stream has them.
+func (l *Letter) WithEnvelope() []record.Header {
+	route, _ := addr.Parse(l.Route) // the zero address where it is of a later version
+	return Headers(nil, &pipeline.DeadLetter{
+		Record: l.Record(), Route: route, Topic: l.Topic, Partition: l.Partition, Identity: l.Identity, Code: l.Code,
+		Error: l.Error, At: l.At, Attempts: l.Attempts, Time: l.Time, Revision: l.Revision, Replays: l.Replays,
+	})
 }
 
 func back(text *string, raw []byte) []byte {

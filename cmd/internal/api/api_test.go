@@ -49,7 +49,7 @@ func (m *memory) Status(context.Context) (api.World, error) {
 		At: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC),
 		States: map[addr.Addr]reconcile.State{
 			addr.New("route", "tv").Instance(`e"u`): {Health: reconcile.Running, Lag: 12, Restarts: 1, Counters: reconcile.Counters{Read: 100, Delivered: 80, Filtered: 15, DeadLettered: 3, Dropped: 2,
-				Written: 81, Retries: 4, LostBeforeRead: 5, InFlight: 7, Reasons: map[string]int64{"dead_lettered/decode": 3, "dropped/unknown": 2}},
+				Written: 81, Retries: 4, LostBeforeRead: 5, InFlight: 7, Reasons: map[string]int64{"dead_lettered/decode": 3, "dropped/unknown": 2}, Replayed: map[string]int64{"delivered": 2, "dead_lettered": 1}},
 				Lanes: []reconcile.Lane{{Partition: 2, Committed: 70, Lag: new(int64), Counters: reconcile.Counters{Read: 60, Delivered: 40, Filtered: 15, DeadLettered: 1, Dropped: 1, Abandoned: 1, InFlight: 2}}}},
 			addr.New("route", "web"):    {Health: reconcile.Failed, Lag: -1, Conditions: []reconcile.Condition{{Kind: reconcile.DataLost, Message: "5 records"}}},
 			addr.New("stream", "s"):     {Health: reconcile.Degraded, Drift: []string{"partitions: 4, wanted 8"}},
@@ -103,6 +103,46 @@ func (m *memory) Verify(_ context.Context, a addr.Addr, o api.VerifyOptions, pro
 	r.AddPartition(verify.Counts{Partition: 3, Records: 7, Missing: 1})
 	r.Finish()
 	return r, nil
+}
+
+func (m *memory) LetterCounts(context.Context) ([]api.LetterSummary, error) {
+	return []api.LetterSummary{{Addr: "route.tv", Letters: 2}}, nil
+}
+
+func (m *memory) DeadLetters(_ context.Context, q api.LetterQuery, emit func(api.DeadLetter) error) (api.LetterSummary, error) {
+	if q.Address != "route.tv" {
+		return api.LetterSummary{}, &api.NotFoundError{Addr: q.Address, Known: []string{"route.tv"}}
+	}
+	sum := api.LetterSummary{FormatVersion: api.FormatVersion, Addr: q.Address}
+	for i, c := range q.Codes {
+		l := api.DeadLetter{ID: fmt.Sprintf("0:%d", i), State: api.LetterReplayed, Place: "t"}
+		l.Code, l.KeyBase64, l.Replays = c, []byte{0xff}, 2
+		if err := emit(l); err != nil {
+			return sum, err
+		}
+		sum.Count(c, l.State)
+	}
+	return sum, nil
+}
+
+func (m *memory) Replay(ctx context.Context, o api.Replay, progress func(api.Replayed)) (api.Replayed, error) {
+	r := api.Replayed{Plan: o.Plan, Outcomes: map[string]int64{"delivered": int64(o.MaxReplays)}}
+	r.FormatVersion, r.Ends = api.FormatVersion, o.Ends
+	if o.Who == "leaves" {
+		defer close(m.tapped)
+		for ctx.Err() == nil {
+			progress(r)
+		}
+		return r, ctx.Err()
+	}
+	progress(r)
+	return r, nil
+}
+
+func (m *memory) Purge(_ context.Context, o api.Purge) (api.Purged, error) {
+	p := api.Purged{Plan: o.Plan, Deleted: o.Limit}
+	p.FormatVersion = api.FormatVersion
+	return p, nil
 }
 
 func (m *memory) Tap(ctx context.Context, a addr.Addr, _ api.TapOptions, emit func(api.TapEvent) error) error {

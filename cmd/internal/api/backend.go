@@ -34,6 +34,7 @@ type Backend interface {
 	Tap(ctx context.Context, a addr.Addr, o TapOptions, emit func(TapEvent) error) error
 	Operator
 	Verifier
+	Letters
 }
 
 // World is the goal and what was observed.

@@ -29,6 +29,7 @@ type Control interface {
 	Tap(ctx context.Context, a addr.Addr, o TapOptions, emit func(TapEvent) error) error
 	Operator
 	Verifier
+	Letters
 }
 
 // ErrNoServer says that nothing listens where the server should be.

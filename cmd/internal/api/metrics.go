@@ -41,6 +41,7 @@ func Metrics() []Metric {
 		{"keystone_route_read_total", "counter", []string{"route"}, "Records read since the worker started."},
 		{"keystone_route_records_total", "counter", []string{"route", "outcome"}, "Records by outcome since the worker started: delivered, filtered, dead_lettered, dropped."},
 		{"keystone_route_reasons_total", "counter", []string{"route", "outcome", "reason"}, "Dropped, dead-lettered and passed records by reason since the worker started."},
+		{"keystone_route_replayed_total", "counter", []string{"route", "outcome"}, "Replayed dead letters by the outcome that they had then, since the server started: delivered, filtered, dead_lettered, dropped. No other counter has them."},
 		{"keystone_route_written_total", "counter", []string{"route"}, "Records that went out; differs from delivered where explode makes several of one."},
 		{"keystone_route_retries_total", "counter", []string{"route"}, "Deliveries tried again."},
 		{"keystone_route_lost_before_read_total", "counter", []string{"route"}, "Records that retention or truncation removed before they were read."},
@@ -180,6 +181,9 @@ func putState(put func(string, float64, ...string), a addr.Addr, st reconcile.St
 	for _, reason := range slices.Sorted(maps.Keys(c.Reasons)) {
 		outcome, code, _ := strings.Cut(reason, "/")
 		put("keystone_route_reasons_total", float64(c.Reasons[reason]), name, outcome, code)
+	}
+	for _, outcome := range slices.Sorted(maps.Keys(c.Replayed)) {
+		put("keystone_route_replayed_total", float64(c.Replayed[outcome]), name, outcome)
 	}
 	put("keystone_route_written_total", float64(c.Written), name)
 	put("keystone_route_retries_total", float64(c.Retries), name)

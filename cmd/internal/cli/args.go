@@ -10,7 +10,9 @@ type takesValue func(name string) (value, ok bool)
 // command, its flags with two dashes, and after "--" its arguments. So
 // Terraform's -flag works as --flag does, before or after the arguments; "-" alone and
 // numbers such as -1.5 are arguments; the value of a flag is left as it is.
-func normalise(args []string, takes takesValue) []string {
+//
+// The command of a group, such as dead-letters, is two words; group tells.
+func normalise(args []string, takes takesValue, group func(string) bool) []string {
 	var flags, words []string
 	for i := 0; i < len(args); i++ {
 		a := args[i]
@@ -33,9 +35,13 @@ func normalise(args []string, takes takesValue) []string {
 	if len(words) == 0 {
 		return flags
 	}
-	out := append([]string{words[0]}, flags...)
-	if len(words) > 1 {
-		out = append(append(out, "--"), words[1:]...)
+	n := 1
+	if group(words[0]) && len(words) > 1 {
+		n = 2
+	}
+	out := append(append([]string{}, words[:n]...), flags...)
+	if len(words) > n {
+		out = append(append(out, "--"), words[n:]...)
 	}
 	return out
 }

@@ -36,7 +36,7 @@ func TestNormalise(t *testing.T) {
 		{"-json", "--json"},
 		{"", ""},
 	} {
-		if got := normalise(strings.Fields(c.in), takes); !slices.Equal(got, strings.Fields(c.want)) {
+		if got := normalise(strings.Fields(c.in), takes, func(s string) bool { return s == "group" }); !slices.Equal(got, strings.Fields(c.want)) {
 			t.Errorf("normalise(%s) = %q, want %q", c.in, got, c.want)
 		}
 	}

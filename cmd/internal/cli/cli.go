@@ -61,7 +61,7 @@ func (a *App) Main(ctx context.Context, args []string) Code {
 	if len(args) > 0 && strings.HasPrefix(args[0], "__complete") {
 		args = completed(args)
 	} else {
-		args = normalise(args, a.takesValue)
+		args = normalise(args, a.takesValue, a.isGroup)
 	}
 	a.root.SetArgs(args)
 	cmd, err := a.root.ExecuteContextC(ctx)
@@ -125,7 +125,7 @@ func (a *App) newRoot() *command {
 	root.SetUsageFunc(usage)
 	root.SetHelpFunc(help)
 	root.AddCommand(a.initCommand(), a.fmtCommand(), a.validateCommand(), a.planCommand(), a.applyCommand(), a.serveCommand(),
-		a.runCommand(), a.evalCommand(), a.tapCommand(), a.statusCommand(), a.pauseCommand(), a.resumeCommand(), a.drainCommand(), a.restartCommand(), a.rewindCommand(), a.auditCommand(), a.verifyCommand(), a.graphCommand(), a.docsCommand(), a.versionCommand(), a.completionCommand())
+		a.runCommand(), a.evalCommand(), a.tapCommand(), a.statusCommand(), a.pauseCommand(), a.resumeCommand(), a.drainCommand(), a.restartCommand(), a.rewindCommand(), a.auditCommand(), a.verifyCommand(), a.deadLettersCommand(), a.graphCommand(), a.docsCommand(), a.versionCommand(), a.completionCommand())
 	return root
 }
 
@@ -198,7 +198,7 @@ func flagsOf(cmd *command) []*pflag.Flag {
 }
 
 func (a *App) takesValue(name string) (value, ok bool) {
-	for _, c := range append(a.root.Commands(), a.root) {
+	for _, c := range append(a.commands(), a.root) {
 		for _, f := range flagsOf(c) {
 			if f.Name == name {
 				return f.NoOptDefVal == "", true
@@ -206,6 +206,25 @@ func (a *App) takesValue(name string) (value, ok bool) {
 		}
 	}
 	return false, false
+}
+
+// commands lists every command, those of groups after their group.
+func (a *App) commands() []*command {
+	var out []*command
+	for _, c := range a.root.Commands() {
+		out = append(append(out, c), c.Commands()...)
+	}
+	return out
+}
+
+// isGroup tells whether a command has commands of its own.
+func (a *App) isGroup(name string) bool {
+	for _, c := range a.root.Commands() {
+		if c.Name() == name {
+			return c.HasSubCommands()
+		}
+	}
+	return false
 }
 
 func (a *App) style(w io.Writer) view.Style {

@@ -87,7 +87,7 @@ func writePages(dir string, pages []docs.Page) error {
 // reference gathers the declarations, this command line's own among them.
 func (a *App) reference() docs.Input {
 	in := docs.Input{Blocks: configs.Blocks(a.deps.Catalog()), Functions: ir.Functions(), Codes: a.deps.Codes(), Metrics: api.Metrics(), Exits: exits()}
-	for _, c := range a.root.Commands() {
+	for _, c := range a.commands() {
 		if c.Hidden || c.Name() == "no-help" {
 			continue
 		}
@@ -95,7 +95,7 @@ func (a *App) reference() docs.Input {
 		if doc == "" {
 			doc = c.Short + "."
 		}
-		d := docs.Command{Name: "keystone " + c.Name(), Use: c.UseLine(), Doc: doc, Example: c.Example}
+		d := docs.Command{Name: c.CommandPath(), Use: c.UseLine(), Doc: doc, Example: c.Example}
 		for _, f := range flagsOf(c) {
 			if c.InheritedFlags().Lookup(f.Name) == nil {
 				d.Flags = append(d.Flags, docFlag(f))

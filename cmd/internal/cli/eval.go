@@ -50,7 +50,7 @@ func (a *App) eval(expr, event string) error {
 		return usagef("the expression is not UTF-8")
 	}
 	const file = "EXPR"
-	tree, ds := check.Expr(commandText(file, expr), check.Env{Event: types.AnyType})
+	tree, ds := check.Expr(diag.LineText(file, expr), check.Env{Event: types.AnyType})
 	for i := range ds {
 		if ds[i].Code == codeUnknownConstant {
 			ds[i].Detail += " An expression of the command line is by itself: write the value instead."
@@ -109,24 +109,4 @@ func (a *App) readEvent(event string) ([]byte, error) {
 		return nil, usagef("-event: larger than 100 MiB")
 	}
 	return bytes.TrimSpace(b), nil
-}
-
-// commandText gives an expression of the command line its positions: the
-// text is its own file.
-func commandText(file, s string) diag.Text {
-	t := diag.Text{S: s, Range: diag.Range{File: file, Start: diag.Pos{Line: 1, Column: 1}}}
-	line, column, at, rune := 1, 1, 0, 0
-	for _, r := range s {
-		n := len(string(r))
-		last := len(t.Runs) - 1
-		if last < 0 || t.Runs[last].Bytes != n || t.Runs[last].Line != line {
-			t.Runs = append(t.Runs, diag.Run{Rune: rune, Line: line, Column: column, Byte: at, Bytes: n, Columns: 1})
-		}
-		rune, at, column = rune+1, at+n, column+1
-		if r == '\n' {
-			line, column = line+1, 1
-		}
-	}
-	t.Range.End = diag.Pos{Line: line, Column: column, Byte: at}
-	return t
 }

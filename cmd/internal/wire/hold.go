@@ -61,7 +61,7 @@ func (u *unit) hold(h *reconcile.Hold) {
 }
 
 // drained tells whether no worker may start. u.mu is held.
-func (u *unit) drained() bool { return u.held != nil && u.held.Kind == reconcile.HoldDrain }
+func (u *unit) drained() bool { return u.lent || u.held != nil && u.held.Kind == reconcile.HoldDrain }
 
 // rests tells whether the route stays without a worker since it was drained,
 // and notes with which options.

@@ -37,7 +37,11 @@ type unit struct {
 	restarts int
 	draining bool
 	stays    bool // another worker follows the one that stops
-	held     *reconcile.Hold
+
+	replaying bool             // dead letters
+	lent      bool             // the replay has the sink for itself: no worker starts
+	replayed  map[string]int64 // records by outcome, since the server started
+	held      *reconcile.Hold
 }
 
 // errTakenDown ends a worker that is not given the time to drain.
@@ -175,6 +179,7 @@ func (u *unit) state() reconcile.State {
 	}
 	u.showHold(&st, w != nil)
 	st.Counters = counters(stats)
+	u.showReplay(&st)
 	if len(stats.Lanes) > 0 {
 		st.Reading = reading(stats)
 	}
