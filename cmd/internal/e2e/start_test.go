@@ -27,7 +27,6 @@ type copying struct {
 	addr           string // of the broker
 	dir, namespace string
 	in, out, group string
-	cl             *kgo.Client
 	adm            *kadm.Client
 	sent           map[int32]int // records per partition
 	began          time.Time     // the time of the first record
