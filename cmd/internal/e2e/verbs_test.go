@@ -147,6 +147,22 @@ func TestRealRewindInCompany(t *testing.T) {
 		}
 		return err
 	})
+	// What was repeated on purpose is no fault, and nothing is missing; what was skipped is not asked for.
+	if out := must(t, "verify", "route.copy", c.dir); !strings.Contains(out, "6 are repeated by a rewind") {
+		t.Errorf("verify does not know of the rewind:\n%s", out)
+	}
+	c.produce(5, 0, 1)
+	c.reaches(map[int32]int64{0: 15, 1: 15})
+	must(t, "drain", "-auto-approve", "route.copy", c.dir)
+	p.healthy("route.copy", "drained")
+	c.produce(5, 0)
+	must(t, "rewind", "-to-end", "-auto-approve", "-allow-skip", "route.copy", c.dir)
+	must(t, "resume", "-auto-approve", "route.copy", c.dir)
+	c.produce(1, 0, 1)
+	c.reaches(map[int32]int64{0: 21, 1: 16})
+	if out := must(t, "verify", "route.copy", c.dir); !strings.Contains(out, "5: the route was told to skip them") {
+		t.Errorf("verify does not know of what was skipped:\n%s", out)
+	}
 	q.stop()
 	p.stop()
 }
