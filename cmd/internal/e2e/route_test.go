@@ -222,6 +222,7 @@ func TestRealRouteAndRestarts(t *testing.T) {
 		return nil
 	})
 	p.stop()
+	f.agrees(t, repeated)
 }
 
 func TestRealRebalance(t *testing.T) {
@@ -280,8 +281,10 @@ func TestRealRebalance(t *testing.T) {
 			q.kill() // found out by its session
 		}
 	})
-	t.Logf("%d events repeated", f.oracle(t, broker(t), f.target))
+	repeated := f.oracle(t, broker(t), f.target)
+	t.Logf("%d events repeated", repeated)
 	p.stop()
+	f.agrees(t, repeated)
 }
 
 func TestRealBrokerRestart(t *testing.T) {
@@ -297,7 +300,9 @@ func TestRealBrokerRestart(t *testing.T) {
 			b.start()
 		}
 	})
-	t.Logf("%d events repeated", f.oracle(t, b.addr, f.target))
+	repeated := f.oracle(t, b.addr, f.target)
+	t.Logf("%d events repeated", repeated)
 	p.healthy("route.plays", "running")
 	p.stop()
+	f.agrees(t, repeated)
 }

@@ -34,6 +34,17 @@ func verified(t *testing.T, dir string, args ...string) (r verify.Report, ok boo
 	return r, err == nil
 }
 
+// agrees has `keystone verify` say what the oracle has found, of a route that
+// has stopped: it read everything, and the repeats that the oracle saw are there.
+func (f fixture) agrees(t *testing.T, repeated int) {
+	t.Helper()
+	r, ok := verified(t, f.dir)
+	all := int64(f.partitions) * int64(f.each)
+	if c := r.Total; !ok || c.Records != all || c.Delivered != all/5 || c.Filtered != all-all/5 || c.Repeated < int64(repeated) {
+		t.Errorf("the oracle saw %d repeats; %s: %+v %+v", repeated, r.Verdict, c, r.Examples)
+	}
+}
+
 // TestRealVerify judges a route on a real Kafka that was killed and whose
 // filter was changed under load, and finds what is then put into the sink, and nothing
 // in what an aborted transaction left there or retention took away.
