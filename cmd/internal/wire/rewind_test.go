@@ -76,6 +76,7 @@ type rewound struct {
 	dir      string
 	in, out  string
 	group    string
+	broker   string
 	adm      *kadm.Client
 	expected int64 // records in the target
 }
@@ -103,6 +104,7 @@ route "copy" {
   from = stream.in
   to   = stream.out
   delivery {
+    guarantee       = %q
     commit_interval = "50ms"
   }
 }
@@ -110,11 +112,11 @@ route "copy" {
 
 const each = 100 // records per partition
 
-func newRewound(t *testing.T, broker string) *rewound {
+func newRewound(t *testing.T, broker, guarantee string) *rewound {
 	t.Helper()
 	id := strconv.FormatInt(time.Now().UnixNano(), 36)
 	r := &rewound{t: t, dir: t.TempDir(), in: "in-" + id, out: "out-" + id, group: "keystone.rewind-" + id + ".default.route.copy"}
-	text := fmt.Sprintf(rewindConfig, "rewind-"+id, broker, r.in, r.out)
+	text := fmt.Sprintf(rewindConfig, "rewind-"+id, broker, r.in, r.out, guarantee)
 	if err := os.WriteFile(filepath.Join(r.dir, "main.ks.hcl"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +125,7 @@ func newRewound(t *testing.T, broker string) *rewound {
 		t.Fatal(err)
 	}
 	t.Cleanup(cl.Close)
-	r.adm = kadm.NewClient(cl)
+	r.adm, r.broker = kadm.NewClient(cl), broker
 	stop := r.serve(-1)
 	r.until("the topic", func() error {
 		ts, err := r.adm.ListTopics(t.Context(), r.in)
@@ -230,12 +232,40 @@ func (r *rewound) settled() {
 }
 
 func (r *rewound) delivered() int64 {
-	ends, err := r.adm.ListEndOffsets(r.t.Context(), r.out)
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
+	defer cancel()
+	ends, err := r.adm.ListCommittedOffsets(ctx, r.out)
 	if err != nil {
 		return -1
 	}
+	cl, err := kgo.NewClient(kgo.SeedBrokers(r.broker), kgo.ConsumeTopics(r.out), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer cl.Close()
+	left := map[int32]int64{}
+	ends.Each(func(o kadm.ListedOffset) {
+		if o.Offset > 0 {
+			left[o.Partition] = o.Offset
+		}
+	})
 	var n int64
-	ends.Each(func(o kadm.ListedOffset) { n += o.Offset })
+	for len(left) > 0 {
+		fs := cl.PollFetches(ctx)
+		if ctx.Err() != nil {
+			r.t.Fatalf("the target cannot be read to its end: %v", left)
+		}
+		fs.EachRecord(func(rec *kgo.Record) {
+			if !rec.Attrs.IsControl() {
+				n++
+			}
+			if rec.Offset+1 >= left[rec.Partition] {
+				delete(left, rec.Partition)
+			}
+		})
+	}
 	return n
 }
 
@@ -260,7 +290,11 @@ func startBroker(t *testing.T) string {
 // TestRewindKilledAtAnyStep kills the server at each step of a rewind. The next
 // start completes what was written down, exactly once; what was not written
 // down did not happen.
-func TestRewindKilledAtAnyStep(t *testing.T) { rewindKilledAtAnyStep(t, startBroker(t)) }
+func TestRewindKilledAtAnyStep(t *testing.T) {
+	for _, guarantee := range []string{"at_least_once", "exactly_once"} {
+		t.Run(guarantee, func(t *testing.T) { rewindKilledAtAnyStep(t, startBroker(t), guarantee) })
+	}
+}
 
 // TestRealRewindKilledAtAnyStep is the same on a real Kafka.
 func TestRealRewindKilledAtAnyStep(t *testing.T) {
@@ -268,11 +302,13 @@ func TestRealRewindKilledAtAnyStep(t *testing.T) {
 	if broker == "" {
 		t.Skip("no real Kafka: run `make e2e`, which starts one")
 	}
-	rewindKilledAtAnyStep(t, broker)
+	for _, guarantee := range []string{"at_least_once", "exactly_once"} {
+		t.Run(guarantee, func(t *testing.T) { rewindKilledAtAnyStep(t, broker, guarantee) })
+	}
 }
 
-func rewindKilledAtAnyStep(t *testing.T, broker string) {
-	r := newRewound(t, broker)
+func rewindKilledAtAnyStep(t *testing.T, broker, guarantee string) {
+	r := newRewound(t, broker, guarantee)
 	// Half of partition 0, and all of partition 1.
 	ask := api.Rewind{Address: "route.copy", Offsets: []api.PartitionOffset{{Partition: 0, Offset: each / 2}, {Partition: 1, Offset: 0}}, Who: "me"}
 	const repeats = each/2 + each
