@@ -49,7 +49,9 @@ func (d *decoder) linkRoute(r *Route, diags *diag.Diagnostics) {
 	from := d.hasEnd(r.From, "stream or source", diags)
 	to := d.hasEnd(r.To, "sink or stream", diags)
 	if !r.DeadLetter.Addr.IsZero() {
-		d.hasEnd(r.DeadLetter, "stream", diags)
+		if d.hasEnd(r.DeadLetter, "stream", diags) {
+			d.checkLetterSink(r, diags)
+		}
 	}
 	if d.broken[r.Addr] && d.outputUnknown(r) {
 		return
@@ -89,6 +91,25 @@ func (d *decoder) outputUnknown(r *Route) bool {
 		}
 	}
 	return false
+}
+
+// checkLetterSink refuses sinks for dead letters: a letter must be durable
+// before the position of its record moves on, whole, and readable for a replay.
+func (d *decoder) checkLetterSink(r *Route, diags *diag.Diagnostics) {
+	sink := d.c.Sinks[r.DeadLetter.Addr]
+	if sink == nil {
+		return
+	}
+	why := "keeps the events that a program makes, and a dead letter is bytes with an envelope"
+	switch sink.Kind {
+	case "file":
+		why = "makes lines durable together with the positions of the route that writes it, and a dead letter must be durable before"
+	case "stdout":
+		why = "keeps nothing that could be replayed"
+	case "discard":
+		why = "keeps nothing"
+	}
+	diags.Addf(r.DeadLetter.Range, codeBlockValue, "No place for dead letters", "%s is a sink of kind %s, which %s. Name a stream, and let a route carry its letters to the sink, with the envelope from meta.headers; or leave dead_letter out: a route that reads a stream has a managed stream for them, any other a file.", r.DeadLetter.Addr, sink.Kind, why)
 }
 
 // linkEnd gives a route what it takes from where it writes.

@@ -46,6 +46,12 @@ route "dead" {
   }
 }
 
+route "printing" {
+  from        = stream.b
+  to          = sink.out
+  dead_letter = sink.out # ERROR: keeps nothing that could be replayed
+}
+
 route "dropping" {
   from        = stream.b
   to          = sink.out
