@@ -74,6 +74,10 @@ func (s *Sink) classify(f failure) sinks.Failure {
 		errors.Is(f.err, kerr.InvalidProducerEpoch), errors.Is(f.err, kerr.InvalidProducerIDMapping):
 		// The broker lost track of what this producer wrote.
 		out.Outcome = sinks.Unknown
+	case errors.Is(f.err, kerr.UnknownServerError):
+		// It does not say what it did, and may be the answer to a repetition of
+		// what was written with the first answer lost.
+		out.Outcome = sinks.Unknown
 	case errors.Is(f.err, context.DeadlineExceeded):
 		out.Code = "timeout"
 		f.err = s.client().Health.Because(f.err)
