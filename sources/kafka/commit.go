@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -35,6 +36,8 @@ var errFenced = errors.New("the partitions were given up")
 //     joined again, hence before the stamp, and p is left out.
 //   - A: the request is stamped and looked at. B: the session is lost. A: sends
 //     it. The stamp is of the old generation, and the broker refuses it.
+//   - A: as before, and the library joins as a new member without ending what it
+//     was assigned. The lane is older than the member: see strange.
 //   - A: as before. B: another process takes our place in the group. The
 //     generation may be the same, the member id is not: refused. See member.go.
 //
@@ -79,10 +82,10 @@ func (s *Source) Commit(ctx context.Context, done []record.Position) error {
 	err := s.send(ctx, offsets, held)
 	s.mu.Lock()
 	for p, l := range held {
-		if !l.open {
+		if !l.open || l.disowned {
 			left = append(left, p) // it may have been left out: whoever asks must not rely on it
 		}
-		if err == nil && l.open {
+		if err == nil && l.open && !l.disowned {
 			l.committed = max(l.committed, offsets[p].Offset)
 		}
 		if l.commits--; l.commits == 0 && l.drained != nil {
@@ -101,6 +104,46 @@ func (s *Source) Commit(ctx context.Context, done []record.Position) error {
 	}
 	return s.explain("commit offsets of group "+s.cfg.Group, err)
 }
+
+// disowned tells that the group gave the lane's partition up, and nobody told us. If
+// the partition is now another's, that comes by itself. If the group gave it to us
+// again, adopt finds out. s.mu is held.
+func (s *Source) disowned(l *lane, member string) bool {
+	if !l.strange(member) {
+		return false
+	}
+	if !l.disowned && !s.closed {
+		l.disowned = true
+		s.poller.Go(func() { s.adopt(s.life, l) })
+	}
+	return true
+}
+
+// adopt goes on with a lane that the group gave up and gave to us again, where nobody
+// has committed anything in between. Where somebody has, reading must begin anew.
+func (s *Source) adopt(ctx context.Context, l *lane) {
+	for sleep(ctx, adoptAfter) == nil {
+		committed, err := s.committed(ctx)
+		if err != nil {
+			continue // it is not committed meanwhile
+		}
+		member, _ := s.cl.GroupMetadata()
+		s.mu.Lock()
+		open, same := l.open, committed[l.part].At == l.committed
+		if open && same {
+			l.member, l.disowned = member, false
+		}
+		s.mu.Unlock()
+		if open && !same {
+			s.fail(sources.Fatal{Err: fmt.Errorf("group %s had given this member up, since it was silent for longer than its session, and took it in again; another has read partition %d meanwhile: the route has to start again, from what is committed", s.cfg.Group, l.part)})
+		}
+		return
+	}
+}
+
+// adoptAfter is long enough for the library to have told what is another's: it does
+// so as soon as it has joined.
+const adoptAfter = 3 * time.Second
 
 // notAssigned is nil, or the error about the partitions that were left out.
 func (s *Source) notAssigned(left []int32) error {
@@ -124,7 +167,7 @@ func (s *Source) send(ctx context.Context, offsets map[int32]kgo.EpochOffset, he
 			t := &req.Topics[i]
 			kept := t.Partitions[:0]
 			for _, p := range t.Partitions {
-				if l := held[p.Partition]; held != nil && !l.open {
+				if l := held[p.Partition]; held != nil && (!l.open || s.disowned(l, req.MemberID)) {
 					continue
 				}
 				p.Metadata = kmsg.StringPtr(s.meta(s.rewinds[p.Partition]).String())

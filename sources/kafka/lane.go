@@ -15,10 +15,12 @@ import (
 
 // lane is one ownership of one partition. Source.mu guards it.
 type lane struct {
-	part    int32
-	open    bool          // the permit: it is owned, and may be committed
-	commits int           // that are on their way
-	drained chan struct{} // closed when commits is 0 after open ended
+	part     int32
+	member   string        // the id by which the group knew us when it gave us the partition
+	open     bool          // the permit: it is owned, and may be committed
+	commits  int           // that are on their way
+	disowned bool          // the group gave it up without our hearing of it: never committed
+	drained  chan struct{} // closed when commits is 0 after open ended
 
 	next      int64 // after what was fetched
 	committed int64 // the highest that is durable
@@ -123,11 +125,12 @@ func (s *Source) begin(ctx context.Context, fresh []int32, parts map[int32]kgo.O
 // assign opens a lane per partition and tells the listener.
 func (s *Source) assign(parts map[int32]kgo.Offset, ends map[int32]kadm.ListedOffset) {
 	var told []record.Position
+	member, _ := s.cl.GroupMetadata()
 	s.mu.Lock()
 	s.usurped = nil
 	for p, o := range parts {
 		at := o.EpochOffset()
-		l := &lane{part: p, open: true, next: at.Offset, committed: at.Offset, end: -1}
+		l := &lane{part: p, member: member, open: true, next: at.Offset, committed: at.Offset, end: -1}
 		if e, ok := ends[p]; ok && e.Err == nil {
 			l.end = e.Offset
 		}
@@ -159,6 +162,9 @@ func (s *Source) revoked(_ context.Context, _ *kgo.Client, m map[string][]int32)
 	if len(lanes) == 0 {
 		return
 	}
+	if lanes, parts = s.loseStrange(lanes); len(lanes) == 0 {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.RevokeTimeout)
 	defer cancel()
 	s.mu.Lock()
@@ -184,14 +190,50 @@ func (s *Source) revoked(_ context.Context, _ *kgo.Client, m map[string][]int32)
 // session expired, or the group forgot us. Permits end first, so that nothing
 // is committed.
 func (s *Source) lost(_ context.Context, _ *kgo.Client, m map[string][]int32) {
-	lanes, parts := s.owned(m[s.cfg.Topic])
-	if len(lanes) == 0 {
-		return
+	if lanes, parts := s.owned(m[s.cfg.Topic]); len(lanes) > 0 {
+		s.lose(lanes, parts)
 	}
+}
+
+func (s *Source) lose(lanes []*lane, parts []int32) {
 	s.close(lanes)
 	s.calls <- struct{}{}
 	s.listener.Lost(parts)
 	<-s.calls
+}
+
+// strange tells that the group knows us by another id than when it gave us the
+// lane's partition: it had given us up in between, and others may have owned it.
+//
+// The library does not always say so. A: we are silent for longer than our session,
+// and B gets p. A: a commit is refused, and the library joins again; its member id is
+// refused too, so it joins as somebody new, and keeps what it was assigned. A: it is
+// told that p is B's, and revokes. Our commits are stamped with the new member's
+// generation, which the broker takes: p would move back to where we were. If B has left
+// by then, p may even stay ours, at our place and not at B's.
+func (l *lane) strange(member string) bool {
+	return member != "" && l.member != "" && member != l.member
+}
+
+// loseStrange ends the strange ones of lanes as lost, and gives the others.
+func (s *Source) loseStrange(lanes []*lane) (ours []*lane, parts []int32) {
+	member, _ := s.cl.GroupMetadata()
+	var lost []*lane
+	var lostParts []int32
+	s.mu.Lock()
+	for _, l := range lanes {
+		if l.strange(member) {
+			lost, lostParts = append(lost, l), append(lostParts, l.part)
+		} else {
+			ours, parts = append(ours, l), append(parts, l.part)
+		}
+	}
+	s.mu.Unlock()
+	if len(lost) > 0 {
+		s.lose(lost, lostParts)
+	}
+	slices.Sort(parts)
+	return ours, parts
 }
 
 // owned gives the lanes among parts. Partitions whose offsets were never read

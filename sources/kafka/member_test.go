@@ -203,8 +203,9 @@ func testUsurped(t *testing.T, o client.Options) {
 	if owned := second.count(); owned != 2 {
 		t.Errorf("the one that has the place owns %d partitions", owned)
 	}
+	// The embedded broker puts it out when the third leaves. It joins again, but what it commits
+	// before it has found out that nobody had its partitions meanwhile is left out.
 	second.close()
-	committed(300)
 	first.await("both again", func() bool { return len(first.owned) == 2 })
 	produce(t, o, name, parts(2), 300, 400)
 	or.await(t, 800)

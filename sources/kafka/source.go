@@ -30,6 +30,7 @@ type Source struct {
 	clusterID string
 	listener  sources.Listener
 	stop      context.CancelFunc // ends the poller
+	life      context.Context    // the poller's
 	poller    sync.WaitGroup
 
 	ready  chan struct{} // the poller filed something
@@ -70,7 +71,7 @@ func (s *Source) Open(ctx context.Context, from []record.Position, l sources.Lis
 		return err
 	}
 	poll, stop := context.WithCancel(context.Background())
-	s.stop = stop
+	s.stop, s.life = stop, poll
 	s.cl.AddConsumeTopics(s.cfg.Topic) // the library joins the group from here on
 	s.poller.Go(func() { s.poll(poll) })
 	return nil
