@@ -145,7 +145,7 @@ func (w *world) cut() bool {
 	w.fault("connections cut", "%s", p.name)
 	p.link.cut()
 	if w.rng.IntN(2) == 0 {
-		d := draw(w.rng, 2*w.s.session)
+		d := pick(w.rng, draw(w.rng, 2*w.s.session), draw(w.rng, 3*time.Minute))
 		p.link.setDown(true)
 		w.later(d, func() {
 			w.trace("%s reaches the brokers again", p.name)

@@ -5,13 +5,14 @@ package sim
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kbin"
@@ -55,7 +56,8 @@ func newLink(w *world, name string) *link {
 
 func closed() chan struct{} { c := make(chan struct{}); close(c); return c }
 
-var errNetwork = errors.New("the network is down")
+// errNetwork is what an operating system says: the library knows it by its type.
+var errNetwork error = &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 
 // Dial connects through the link.
 func (l *link) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -64,6 +66,9 @@ func (l *link) Dial(ctx context.Context, network, addr string) (net.Conn, error)
 	n := l.dials[addr]
 	l.dials[addr]++
 	l.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	if gone {
 		return nil, errNetwork
 	}
@@ -277,6 +282,9 @@ func (c *conn) pass(r *rand.Rand, key kmsg.Key, response bool) bool {
 		d += rule.delay
 	}
 	time.Sleep(d)
+	if rule != nil {
+		c.l.w.mark() // it may find the world changed
+	}
 	return c.l.wait(c.end)
 }
 

@@ -72,8 +72,12 @@ func (s *scripted) Write(ctx context.Context, b *record.Batch, done func(error))
 	m := s.dest.moody
 	s.dest.mu.Unlock()
 	s.mu.Lock()
-	before, mine := s.tail[b.Partition], make(chan struct{})
-	s.tail[b.Partition] = mine
+	var before chan struct{}
+	mine := make(chan struct{})
+	if !b.Loose {
+		before = s.tail[b.Partition]
+		s.tail[b.Partition] = mine
+	}
 	there, back := latency(s.rng)+draw(s.rng, m.slow), latency(s.rng)
 	s.mu.Unlock()
 	s.w.work.Go(func() {
@@ -111,7 +115,7 @@ func (s *scripted) apply(b *record.Batch, m mood) error {
 	if s.chance(m.down) {
 		s.w.fault("sink failed", "%s partition %d, %d records", s.l.name, b.Partition, len(b.Records))
 		s.w.risk(b.Records)
-		s.failed[b.Partition] = true
+		s.fail(b)
 		return errAway
 	}
 	var failures []sinks.Failure
@@ -144,7 +148,7 @@ func (s *scripted) apply(b *record.Batch, m mood) error {
 	if s.chance(m.applied) {
 		s.w.fault("sink failed after it wrote", "%s partition %d, %d records", s.l.name, b.Partition, len(b.Records))
 		s.w.risk(b.Records)
-		s.failed[b.Partition] = true
+		s.fail(b)
 		return errAway
 	}
 	if failures == nil {
@@ -152,10 +156,17 @@ func (s *scripted) apply(b *record.Batch, m mood) error {
 	}
 	for _, f := range failures {
 		if f.Outcome != sinks.Rejected {
-			s.failed[b.Partition] = true
+			s.fail(b)
 		}
 	}
 	return &sinks.PartialError{Failures: failures}
+}
+
+// fail has the lane's writes fail until Go, where the order is the lane's.
+func (s *scripted) fail(b *record.Batch) {
+	if !b.Loose {
+		s.failed[b.Partition] = true
+	}
 }
 
 func (s *scripted) take(part int32, id string) {

@@ -56,15 +56,18 @@ type timed struct {
 
 // result is what came of a seed.
 type result struct {
-	seed          uint64
-	problems      string
+	Seed          uint64
+	Began         bool `json:",omitempty"` // nothing came of it yet
+	Scenario      string
+	Guarantee     string
+	Problems      string
+	Failure       string // for people
+	Faults        map[string]int
+	Records       int
+	Repeats, Most int
+	Counts        pipeline.Counts
+	Fake          time.Duration
 	trace         []string
-	faults        map[string]int
-	records       int
-	repeats, most int
-	counts        pipeline.Counts
-	fake          time.Duration
-	scenario      string
 }
 
 // play plays the history of a seed. It is called in a bubble.
@@ -78,21 +81,21 @@ func play(seed uint64) *result {
 	w.trace("seed %d: %s", seed, w.s)
 	w.open()
 	w.live()
-	r := &result{seed: seed, scenario: w.s.String()}
+	r := &result{Seed: seed, Scenario: w.s.String(), Guarantee: string(w.s.guarantee)}
 	if w.end() {
 		out, letters := w.read("out", w.s.sink, w.dest), w.read("letters", w.s.letters, w.letters)
-		r.repeats, r.most = w.o.check(w.s, out, letters)
+		r.Repeats, r.Most = w.o.check(w.s, out, letters)
 	}
 	w.close()
-	r.fake = time.Since(w.began)
+	r.Fake = time.Since(w.began)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	r.trace, r.faults, r.problems, r.counts = w.events, w.faults, w.o.report(), w.o.counts
-	if r.problems != "" && len(w.notes) > 0 {
-		r.problems += "\nworkers ended with: " + strings.Join(w.notes, "; ")
+	r.trace, r.Faults, r.Problems, r.Counts = w.events, w.faults, w.o.report(), w.o.counts
+	if r.Problems != "" && len(w.notes) > 0 {
+		r.Problems += "\nworkers ended with: " + strings.Join(w.notes, "; ")
 	}
 	for _, log := range w.o.logs {
-		r.records += len(log)
+		r.Records += len(log)
 	}
 	return r
 }
