@@ -489,4 +489,11 @@ func TestRealOtherCluster(t *testing.T) {
 	c.produce(2, 0, 1)
 	c.holds(false, span(0, 0, 12), span(1, 0, 12))
 	p.stop()
+	// Somebody who means the move says so, and the topic there is read from its beginning.
+	c.write(other.addr, 2, "")
+	p = serve(t, c.dir)
+	p.healthy("route.copy", "failed")
+	must(t, "restart", "-accept-new-topic", "-auto-approve", "route.copy", c.dir)
+	there.holds(false, span(0, 0, 30), span(1, 0, 30))
+	p.stop()
 }
