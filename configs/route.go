@@ -30,6 +30,7 @@ type Route struct {
 	Batch       Batch
 	Retry       Retry
 	Throttle    Throttle
+	OneWorker   string    // why a restart drains whatever delivery.redeploy says; "" if two workers may overlap
 	Checked     *ir.Route // what dsl.CheckRoute made of Events; never nil in a checked configuration
 }
 
@@ -59,7 +60,7 @@ func (r *Route) Options() spec.Options {
 		spec.Reference("dead_letter", &r.DeadLetter, "The stream for records that could not be processed, instead of the managed one.", "stream", "sink").Eg("stream.rejected").Also("dlq", "dead_letter_queue", "dead_letters"),
 		spec.Nested("delivery", "What is promised about each record.", spec.Options{
 			spec.Enum("guarantee", &r.Delivery.Guarantee, "Whether a record may be lost or repeated when something fails. exactly_once is for routes from a stream to a stream of the same cluster: positions, records and dead letters are in one transaction of Kafka, and retry.max_attempts and retry.max_elapsed do not count, since a transaction that failed is repeated as a whole.", AtMostOnce, AtLeastOnce, ExactlyOnce).Default(AtLeastOnce),
-			spec.Enum("redeploy", &r.Delivery.Redeploy, "On a restart, start the new worker before the old one has left, or after. In this version always after: a restart drains first, whatever is said here.", "prefer_latency", "prefer_no_duplicates").Default("prefer_latency").Effect(spec.Live),
+			spec.Enum("redeploy", &r.Delivery.Redeploy, "When a change restarts the route: with prefer_latency the new worker joins before the old one leaves, which waits for nothing, so what is in flight may be delivered twice; with prefer_no_duplicates the old one finishes first. Only a route that reads a stream, at least once, into something that two may write, can have the first; others always finish first, and the plan says why.", PreferLatency, PreferNoDuplicates).Default(PreferLatency).Effect(spec.Live),
 			spec.Duration("drain_timeout", &r.Delivery.DrainTimeout, "How long finishing what is in flight may take.").Default(30*time.Second).Between(0, 3600).Effect(spec.Live),
 			spec.Duration("commit_interval", &r.Delivery.CommitInterval, "How often positions are stored: what is repeated after a crash.").Default(time.Second).Between(0.01, 600).Effect(spec.Live),
 		}),
@@ -83,6 +84,17 @@ func (r *Route) Options() spec.Options {
 			spec.Bytes("bytes_per_second", &r.Throttle.BytesPerSecond, "Most bytes read in a second.").Default(0).Between(0, 1<<40).Effect(spec.Live),
 		}).Effect(spec.Live),
 	}
+}
+
+// The two ways of delivery.redeploy.
+const (
+	PreferLatency      = "prefer_latency"
+	PreferNoDuplicates = "prefer_no_duplicates"
+)
+
+// Overlaps tells whether a worker that takes another's place starts before that one has left.
+func (r *Route) Overlaps() bool {
+	return r.Delivery.Redeploy == PreferLatency && r.OneWorker == ""
 }
 
 // Order is what is promised about first deliveries of one source partition.

@@ -56,6 +56,9 @@ func (d *decoder) linkRoute(r *Route, diags *diag.Diagnostics) {
 	if d.broken[r.Addr] && d.outputUnknown(r) {
 		return
 	}
+	if from && to {
+		r.OneWorker = d.oneWorker(r)
+	}
 	// A route with wrong ends or options is still checked as far as it goes:
 	// without a known end nothing is known of its events.
 	e := &r.Events
@@ -80,6 +83,24 @@ func (d *decoder) linkRoute(r *Route, diags *diag.Diagnostics) {
 	if target := d.c.Streams[r.To.Addr]; target != nil {
 		checkOutput(r, target, diags)
 	}
+}
+
+// oneWorker says why two workers of a route must not overlap; "" if they may.
+func (d *decoder) oneWorker(r *Route) string {
+	if r.Delivery.Guarantee != AtLeastOnce {
+		return "guarantee = \"" + string(r.Delivery.Guarantee) + "\" repeats nothing"
+	}
+	if d.c.Streams[r.From.Addr] == nil {
+		return r.From.Addr.String() + " is read by one worker at a time"
+	}
+	if s := d.c.Sinks[r.To.Addr]; s != nil {
+		for _, k := range d.catalog.Sinks {
+			if k.Name == s.Kind && k.Alone != "" {
+				return s.Addr.String() + " is written by one worker at a time: " + k.Alone
+			}
+		}
+	}
+	return ""
 }
 
 // outputUnknown tells that options which make the output event are wrong, so

@@ -76,6 +76,7 @@ type memSource struct {
 
 	check      func(part int32, next int64) error // of each commit
 	violations []error
+	openErr    error
 	onCommit   func(ctx context.Context) error
 	onRead     func() error
 	onFilled   func() // after records were taken, before Read returns
@@ -125,6 +126,9 @@ func (s *memSource) add(part int32, values ...string) *memSource {
 }
 
 func (s *memSource) Open(_ context.Context, _ []record.Position, l sources.Listener) error {
+	if s.openErr != nil {
+		return s.openErr
+	}
 	s.mu.Lock()
 	s.l, s.opened = l, true
 	var parts []int32

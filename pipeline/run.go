@@ -42,6 +42,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	case err != nil:
 		w.stop(err)
 	default:
+		close(w.opened)
 		committed := make(chan struct{})
 		commitCtx, stopCommits := context.WithCancel(life)
 		go func() {

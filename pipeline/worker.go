@@ -14,6 +14,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -45,6 +46,7 @@ type Worker struct {
 	atMostOnce bool               // positions are committed before they are written
 	plan       atomic.Pointer[plan]
 	ran        atomic.Bool
+	opened     chan struct{} // closed when source and sink are open
 	done       chan struct{} // closed when Run returns
 	dirty      chan struct{} // holds one token when there may be something to commit
 
@@ -99,7 +101,7 @@ func New(s Spec) *Worker {
 func newWorker(s Spec, evals func() evaluator) *Worker {
 	w := &Worker{
 		spec: s, log: s.Log, sink: s.Sink, window: 1, phase: Starting,
-		done: make(chan struct{}), dirty: make(chan struct{}, 1),
+		opened: make(chan struct{}), done: make(chan struct{}), dirty: make(chan struct{}, 1),
 		lanes: map[int32]*lane{}, known: map[int32]record.Position{}, gone: map[int32]*lane{},
 	}
 	if w.log == nil {
@@ -176,6 +178,50 @@ func (w *Worker) Drain(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 }
+
+// Leave stops at once: what is in flight is not waited for, the prefix that is finished is
+// committed, and whoever reads on repeats the rest. It returns when Run has, or with ctx's error.
+func (w *Worker) Leave(ctx context.Context) error {
+	w.abort(nil)
+	select {
+	case <-w.done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Ready returns when source and sink are open and those that the source shares its
+// partitions with have taken it in: another reader may leave then. An error says that Run returned
+// before, or is ctx's.
+func (w *Worker) Ready(ctx context.Context) error {
+	if err := w.await(ctx, w.opened); err != nil {
+		return err
+	}
+	if j, ok := w.spec.Source.(sources.Joiner); ok {
+		return w.await(ctx, j.Joined())
+	}
+	return nil
+}
+
+func (w *Worker) await(ctx context.Context, c <-chan struct{}) error {
+	select {
+	case <-c:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-w.done:
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stopErr != nil {
+		return w.stopErr
+	}
+	return errStopped
+}
+
+// errStopped is a worker that was stopped before it was ready.
+var errStopped = errors.New("the route was stopped")
 
 // Done is closed when Run has returned.
 func (w *Worker) Done() <-chan struct{} { return w.done }

@@ -236,3 +236,47 @@ func (upper) Run(in *record.Batch, i int, out *record.Batch) (eval.Verdict, *eva
 	out.Records = append(out.Records, record.Record{Value: bytes.ToUpper(in.Records[i].Value), Source: int32(i)})
 	return eval.Passed, nil
 }
+
+// TestReadyAndLeave: a worker that is ready has opened source and sink; one that
+// cannot says why; one that leaves does not wait for its sink, and commits what is finished.
+func TestReadyAndLeave(t *testing.T) {
+	in(t, func(t *testing.T) {
+		src := newMemSource(5).add(0, "a")
+		src.openErr = errors.New("no such host")
+		g := newRig(src, newMemSink(), testRoute())
+		g.start(t.Context())
+		if err := g.w.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "no such host") {
+			t.Errorf("ready: %v", err)
+		}
+		<-g.w.Done()
+	})
+	in(t, func(t *testing.T) {
+		src := newMemSource(1).add(0, "a", "stuck", "c")
+		src.endless = true
+		sink := newMemSink()
+		sink.hook = func(ctx context.Context, b *record.Batch, take func(int)) error {
+			if string(b.Records[0].Value) == "stuck" {
+				<-ctx.Done() // it never answers by itself
+				return context.Cause(ctx)
+			}
+			take(0)
+			return nil
+		}
+		g := newRig(src, sink, testRoute())
+		g.start(t.Context())
+		if err := g.w.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		begun := time.Now()
+		if err := g.w.Leave(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(begun); d >= testRoute().Delivery.DrainTimeout {
+			t.Errorf("it took %v to leave", d)
+		}
+		if got, want := src.committedAt(0), src.logs[0][1].Offset; got != want {
+			t.Errorf("committed %d, want %d: what was stuck is read again", got, want)
+		}
+	})
+}

@@ -116,12 +116,15 @@ func (d *differ) interruption(c *Change, st State, r *configs.Route) {
 		case r.Delivery.Guarantee == configs.ExactlyOnce:
 			i.RepeatNote = "nothing is repeated: the open transaction is finished first"
 			i.Pause = r.Delivery.DrainTimeout
-		case r.Delivery.Redeploy == "prefer_no_duplicates" || r.From.Addr.Type == typeSource:
+		case !r.Overlaps() || c.Action == Move || changes(c, "from"):
 			i.Pause = r.Delivery.DrainTimeout
 			i.RepeatNote = fmt.Sprintf("what is in flight is finished first; what takes longer than %v may be repeated", r.Delivery.DrainTimeout)
+			if r.Delivery.Redeploy == configs.PreferLatency && r.OneWorker != "" {
+				i.RepeatNote += ". prefer_latency does not count here: " + r.OneWorker
+			}
 		default:
 			i.MayRepeat = -1
-			i.RepeatNote = fmt.Sprintf("what is in flight may be delivered twice: at most %s", size(r.Limits.MaxInFlightBytes))
+			i.RepeatNote = fmt.Sprintf("the new worker joins before the old one leaves, and what is in flight may be delivered twice: at most %s", size(r.Limits.MaxInFlightBytes))
 			if st.Counters.InFlight > 0 {
 				i.RepeatNote += fmt.Sprintf(", %d records now", st.Counters.InFlight)
 			}

@@ -175,5 +175,8 @@ type Kind struct {
 	// Cannot has the guarantees that no route with it can keep, each with why:
 	// words that complete "cannot be kept: ". What is not listed can be.
 	Cannot map[string]string
-	New    func() Config
+	// Alone says why only one worker of a route may write at a time; "" if another
+	// may begin before it has left. It completes "is written by one worker at a time: ".
+	Alone string
+	New   func() Config
 }

@@ -70,6 +70,14 @@ type Transacted interface {
 	Rewind(ctx context.Context) error
 }
 
+// Joiner is a Source that shares its partitions with other readers of the same name. Joined is
+// closed when they have taken this one among them, be it that it has no partition
+// yet: from then on it gets what another gives up. It is asked after Open.
+type Joiner interface {
+	Source
+	Joined() <-chan struct{}
+}
+
 // Lagger is a Source that knows how much is waiting.
 type Lagger interface {
 	// Lag gives, per assigned partition, the next offset to be written, or -1.

@@ -37,6 +37,9 @@ type Config struct {
 	// of the process; "" is none, and the group waits SessionTimeout for a
 	// member that was killed. No two processes may have the same one.
 	Instance string
+	// Dead are names of members that this installation may have left in the group
+	// and that no live process has: they are put out before joining.
+	Dead []string
 	// Stay is asked by Close: true keeps the member's place in the group for
 	// one with the same Instance that opens at once. Nil is never.
 	Stay func() bool
@@ -110,6 +113,7 @@ func (c *Config) New(d sources.Deps) (sources.Source, error) {
 		hungry:  make(chan struct{}, 1),
 		calls:   make(chan struct{}, 1),
 		turn:    make(chan struct{}, 1),
+		joined:  make(chan struct{}),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

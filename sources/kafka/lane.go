@@ -303,4 +303,7 @@ func (s *Source) report(err error) {
 	signal(s.ready)
 }
 
-var _ sources.Lagger = (*Source)(nil)
+var (
+	_ sources.Lagger = (*Source)(nil)
+	_ sources.Joiner = (*Source)(nil)
+)

@@ -52,6 +52,13 @@ import (
 // out first. Somebody who joins between B's look and B's join starts a
 // rebalance, which waits for A for a RebalanceTimeout, and B is in it as A.
 //
+// While a route's worker is replaced by another of the same process (redeploy =
+// "prefer_latency") two members live, so there are two names, and the later
+// worker has the one that is free. A process that was killed may have left
+// either, or both: the next one's first worker takes one name and puts out whoever has
+// the other (Dead). If both are there, both are put out: taking one's place would have the group
+// wait for the other.
+//
 // Under KIP-848 a name is given up only by its owner or the owner's session,
 // so there it would win nothing, and members are dynamic.
 
@@ -110,29 +117,34 @@ func (s *Source) takePlace(ctx context.Context) error {
 		return s.explain("look at group "+s.cfg.Group, err)
 	}
 	members := groups[s.cfg.Group].Members
-	ours := slices.ContainsFunc(members, func(m kadm.DescribedGroupMember) bool {
-		return m.InstanceID != nil && *m.InstanceID == s.cfg.Instance
-	})
-	if !ours || len(members) == 1 {
+	var left []string
+	for _, m := range members {
+		if m.InstanceID != nil && (*m.InstanceID == s.cfg.Instance || slices.Contains(s.cfg.Dead, *m.InstanceID)) {
+			left = append(left, *m.InstanceID)
+		}
+	}
+	if len(left) == 0 || len(members) == 1 && left[0] == s.cfg.Instance {
 		return nil
 	}
-	return s.evict(ctx)
+	return s.evict(ctx, left...)
 }
 
-// evict puts a dead member of ours out of the group. It is called before we
-// join: if the member is alive after all, it would lose its place to us anyway.
-func (s *Source) evict(ctx context.Context) error {
+// evict puts dead members of ours out of the group, by their names. It is called before
+// we join: if one is alive after all, it would lose its place to us anyway.
+func (s *Source) evict(ctx context.Context, names ...string) error {
 	if !s.static() {
 		return nil
 	}
-	left, err := s.adm.LeaveGroup(ctx, kadm.LeaveGroup(s.cfg.Group).Reason("the route starts again").InstanceIDs(s.cfg.Instance))
-	if err == nil {
-		err = left.Error()
+	for _, name := range names { // one by one: one that has gone meanwhile must not hide another's error
+		left, err := s.adm.LeaveGroup(ctx, kadm.LeaveGroup(s.cfg.Group).Reason("the route starts again").InstanceIDs(name))
+		if err == nil {
+			err = left.Error()
+		}
+		if err != nil && !errors.Is(err, kerr.UnknownMemberID) && !errors.Is(err, kerr.GroupIDNotFound) {
+			return s.explain("leave group "+s.cfg.Group, err)
+		}
 	}
-	if err == nil || errors.Is(err, kerr.UnknownMemberID) || errors.Is(err, kerr.GroupIDNotFound) {
-		return nil
-	}
-	return s.explain("leave group "+s.cfg.Group, err)
+	return nil
 }
 
 // fenced is what a member says whose place another process has taken.

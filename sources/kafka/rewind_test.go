@@ -45,7 +45,7 @@ func testRewind(t *testing.T, o client.Options) {
 	to := func(p int32, offset int64) record.Position {
 		return record.Position{Partition: p, Offset: offset, LeaderEpoch: -1, Identity: topics[name].ID, Cluster: cluster}
 	}
-	rewind := admin.Rewind{ID: "first", Group: conf.Group, Topic: name, Instance: "ours", To: []record.Position{to(0, 40)}, Within: 300 * time.Millisecond}
+	rewind := admin.Rewind{ID: "first", Group: conf.Group, Topic: name, Instances: []string{"ours"}, To: []record.Position{to(0, 40)}, Within: 300 * time.Millisecond}
 
 	members, ok := errors.AsType[*admin.MembersError](a.Rewind(within(t), rewind))
 	if !ok || len(members.Members) != 1 || !strings.Contains(members.Error(), members.Members[0]) || !strings.Contains(members.Members[0], "127.0.0.1") {

@@ -37,6 +37,8 @@ type Source struct {
 	hungry chan struct{} // Read took the last of it
 	calls  chan struct{} // token: who holds it may call the listener
 	turn   chan struct{} // token: who holds it may commit
+	joined chan struct{} // closed when the group has us
+	join   sync.Once     // closes joined
 	linger *time.Timer   // of Read
 
 	mu      sync.Mutex // guards everything below
@@ -111,6 +113,7 @@ func (s *Source) connect(ctx context.Context) error {
 		kgo.BlockRebalanceOnPoll(),
 		kgo.AdjustFetchOffsetsFn(s.adjust),
 		kgo.OnOffsetsFetched(s.fetched),
+		kgo.OnPartitionsAssigned(s.assigned),
 		kgo.OnPartitionsRevoked(s.revoked),
 		kgo.OnPartitionsLost(s.lost),
 	)
@@ -175,6 +178,15 @@ func (s *Source) Ends() map[int32]int64 {
 		out[p] = l.end
 	}
 	return out
+}
+
+// Joined is closed when the group has taken us in.
+func (s *Source) Joined() <-chan struct{} { return s.joined }
+
+// assigned is called by the library whenever the group has shared its
+// partitions out, also when none of them came to us.
+func (s *Source) assigned(context.Context, *kgo.Client, map[string][]int32) {
+	s.join.Do(func() { close(s.joined) })
 }
 
 // Pause stops handing out records of the partitions. What is fetched already

@@ -98,7 +98,7 @@ func (s *Source) resolveStart(ctx context.Context, mirror []record.Position) err
 		err = retry(ctx, func() error { return s.adm.CommitAllOffsets(ctx, s.cfg.Group, os) })
 		switch {
 		case errors.Is(err, kerr.UnknownMemberID): // another worker was first, or was killed
-			if err := s.evict(ctx); err != nil {
+			if err := s.evict(ctx, append([]string{s.cfg.Instance}, s.cfg.Dead...)...); err != nil {
 				return err
 			}
 		case err != nil:

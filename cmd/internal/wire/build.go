@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,6 +34,8 @@ type job struct {
 	as       addr.Addr   // whose positions; zero: the route's own
 	taps     *taps       // nil: nobody can watch
 	programs *programs   // remembers which program ran; nil: nobody does
+	seat     int         // which of its names in the group it has
+	first    bool        // no other worker of the route lives in this process, nor did one: members of its names are dead
 	stays    func() bool // whether the worker that ends is followed by another at once; nil: never
 
 	slot        *slot                  // of exactly once
@@ -150,7 +153,11 @@ func (p *plant) source(ctx context.Context, j job) (sources.Source, string, erro
 		BatchBytes: r.Batch.Bytes, BatchRecords: r.Batch.Records, Linger: r.Batch.Linger,
 	}
 	if j.store { // else the run is by itself, and so is its group
-		c.Instance, c.Stay = instance(p.stateDir, j.owner()), j.stays
+		at := j.owner()
+		c.Instance, c.Stay = instance(p.stateDir, at, j.seat), j.stays
+		if j.first {
+			c.Dead = slices.DeleteFunc(instances(p.stateDir, at), func(name string) bool { return name == c.Instance })
+		}
 	}
 	src, err := c.New(deps)
 	return src, "kafka", err

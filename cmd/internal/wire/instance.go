@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"keystone/configs/addr"
 )
@@ -14,8 +15,26 @@ import (
 // installation. The lock on the state directory sees to it that there is one
 // process; where that does not reach, as for a copy on a host of the same
 // name, the group refuses the earlier one, which says so.
-func instance(stateDir string, route addr.Addr) string {
-	return "keystone-" + digest(stateDir, route.String())
+//
+// There are two names of a route, since two of its workers live while one takes
+// the place of the other: seat says which.
+func instance(stateDir string, route addr.Addr, seat int) string {
+	name := "keystone-" + digest(stateDir, route.String())
+	if seat > 0 {
+		name += "-" + strconv.Itoa(seat)
+	}
+	return name
+}
+
+// seats is how many workers of a route may live at once.
+const seats = 2
+
+// instances gives every name that a member of the route may have.
+func instances(stateDir string, route addr.Addr) (names []string) {
+	for seat := range seats {
+		names = append(names, instance(stateDir, route, seat))
+	}
+	return names
 }
 
 // installation names the state directory among all of the world.

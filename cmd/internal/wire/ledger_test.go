@@ -166,11 +166,11 @@ func metricsAddUp(t *testing.T, l *lab, g configs.Guarantee) {
 		}
 		return nil
 	})
-	st, err := l.client.StatusOf(t.Context(), addr.New("route", "r"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(st.Addresses) != 1 || len(st.Addresses[0].Lanes) != 3 {
-		t.Errorf("the status of the route is %+v", st.Addresses)
-	}
+	l.until("the last worker has its lanes", func() error {
+		st, err := l.client.StatusOf(t.Context(), addr.New("route", "r"))
+		if err == nil && (len(st.Addresses) != 1 || len(st.Addresses[0].Lanes) != 3) {
+			err = fmt.Errorf("the status of the route is %+v", st.Addresses)
+		}
+		return err
+	})
 }

@@ -168,7 +168,7 @@ func (s *server) planStream(ctx context.Context, goal *configs.Config, route *co
 			rw.From = append(rw.From, p)
 		}
 	}
-	strangers, err := adm.Strangers(ctx, rw.Group, instance(s.plant.stateDir, route.Addr))
+	strangers, err := adm.Strangers(ctx, rw.Group, instances(s.plant.stateDir, route.Addr)...)
 	if err != nil {
 		return err
 	}

@@ -156,7 +156,7 @@ func (r *runtime) rewindGroup(ctx context.Context, goal *configs.Config, route *
 		return err
 	}
 	return adm.Rewind(ctx, admin.Rewind{
-		ID: rw.ID, Group: rw.Group, Topic: rw.Topic, Instance: instance(r.stateDir, route.Addr),
+		ID: rw.ID, Group: rw.Group, Topic: rw.Topic, Instances: instances(r.stateDir, route.Addr),
 		To: rw.To, Within: emptyWithin, Step: r.stepped,
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"keystone/configs"
 	"keystone/configs/addr"
 	"keystone/dsl"
+	"keystone/pipeline"
 	"keystone/reconcile"
 	"keystone/sources/kafka/admin"
 )
@@ -222,15 +223,18 @@ func (r *runtime) applyRoute(ctx context.Context, goal *configs.Config, c reconc
 	if c.Action == reconcile.Update && route.Enabled && r.swap(u, goal, route, c) {
 		return nil
 	}
+	group := route.Group
+	if c.Kept.Group != "" {
+		group = c.Kept.Group
+	}
+	if old := r.mayHandOver(u, route, group, c); old != nil {
+		return r.handOver(ctx, goal, route, group, c, u, old)
+	}
 	if c.Action == reconcile.Drain && route.Enabled {
 		u.stay()
 	}
 	if err := u.stop(ctx); err != nil {
 		r.log.Warn("the route's worker did not drain; what was in flight is read again", "error", err)
-	}
-	group := route.Group
-	if c.Kept.Group != "" {
-		group = c.Kept.Group
 	}
 	if c.Action == reconcile.Replace { // its positions count in what is no longer there
 		if err := r.forget(ctx, goal, route, group); err != nil {
@@ -249,18 +253,28 @@ func (r *runtime) applyRoute(ctx context.Context, goal *configs.Config, c reconc
 	if u.rests(c.After) {
 		return nil
 	}
-	w, flush, err := r.build(ctx, job{cfg: goal, route: route, group: group, topics: r.topicNames(goal), revision: r.serial(), store: true, taps: u.tap, programs: u.programs, stays: u.staying})
+	w, ended, err := r.worker(ctx, goal, route, group, u, u.berth())
 	if err != nil {
 		u.fail(c.After, err)
 		return err
 	}
-	u.start(r.base, w, c.After, route, group, c.Kept, func() {
+	u.start(r.base, w, c.After, route, group, c.Kept, ended)
+	return nil
+}
+
+// worker makes a worker of a route, for a place in its group, and what is to be done when it has ended.
+func (r *runtime) worker(ctx context.Context, goal *configs.Config, route *configs.Route, group string, u *unit, at berth) (*pipeline.Worker, func(), error) {
+	w, flush, err := r.build(ctx, job{cfg: goal, route: route, group: group, topics: r.topicNames(goal), revision: r.serial(), store: true,
+		taps: u.tap, programs: u.programs, seat: at.seat, first: at.first, stays: u.staying})
+	if err != nil {
+		return nil, nil, err
+	}
+	return w, func() {
 		if err := flush(r.base); err != nil {
 			u.log.Warn("the mirrored positions are older than the group's own", "error", err)
 		}
 		r.changed()
-	})
-	return nil
+	}, nil
 }
 
 // swap changes what is live of a running route, and tells whether it could.

@@ -37,6 +37,8 @@ type unit struct {
 	restarts int
 	draining bool
 	stays    bool // another worker follows the one that stops
+	seat     int  // of the worker, among the names of the route in its group
+	seated   bool // a worker of this process has or had a name in the group
 
 	replaying bool             // dead letters
 	lent      bool             // the replay has the sink for itself: no worker starts
@@ -64,29 +66,50 @@ func (u *unit) start(ctx context.Context, w *pipeline.Worker, r *configs.Resourc
 	if u.worker == nil && u.health == reconcile.Failed {
 		u.restarts++
 	}
-	gone := make(chan struct{})
-	u.gone = gone
-	u.worker, u.cancel, u.resource, u.group, u.kept = w, cancel, r, group, kept
-	u.since, u.health, u.err, u.draining, u.stays = time.Now(), reconcile.Starting, nil, false, false
+	l := &launch{worker: w, cancel: cancel, gone: make(chan struct{}), ended: ended}
+	u.adopt(l, r, group, kept)
 	u.mu.Unlock()
 	u.log.Info("route starts", "from", route.From.Addr.String(), "to", route.To.Addr.String())
-	go func() {
-		defer close(gone)
-		err := w.Run(ctx)
-		cancel(nil)
-		u.end(w, err)
-		ended()
-	}()
+	go u.run(ctx, l)
 }
 
-// end notes how a worker ended.
-func (u *unit) end(w *pipeline.Worker, err error) {
-	last := w.Stats()
+// launch is a worker that was started.
+type launch struct {
+	worker *pipeline.Worker
+	cancel context.CancelCauseFunc
+	gone   chan struct{} // closed when the worker has returned and ended was called
+	ended  func()
+
+	over bool // it has returned, with err; guarded by unit.mu, as err
+	err  error
+}
+
+// adopt makes a worker the unit's own. u.mu is held.
+func (u *unit) adopt(l *launch, r *configs.Resource, group string, kept reconcile.Identity) {
+	u.gone, u.seated = l.gone, true
+	u.worker, u.cancel, u.resource, u.group, u.kept = l.worker, l.cancel, r, group, kept
+	u.since, u.health, u.err, u.draining, u.stays = time.Now(), reconcile.Starting, nil, false, false
+}
+
+// run runs a worker to its end.
+func (u *unit) run(ctx context.Context, l *launch) {
+	defer close(l.gone)
+	err := l.worker.Run(ctx)
+	l.cancel(nil)
+	last := l.worker.Stats()
 	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.worker != w {
+	l.over, l.err = true, err
+	u.end(l, last)
+	u.mu.Unlock()
+	l.ended()
+}
+
+// end notes how the unit's worker ended; another's is not its concern. u.mu is held.
+func (u *unit) end(l *launch, last pipeline.Stats) {
+	if u.worker != l.worker {
 		return
 	}
+	err := l.err
 	u.worker, u.last, u.since = nil, last, time.Now()
 	switch {
 	case u.draining || errors.Is(err, errTakenDown) || errors.Is(err, context.Canceled):

@@ -16,13 +16,13 @@ import (
 
 // Rewind is a consumer group that is to go on elsewhere in a topic.
 type Rewind struct {
-	ID       string // of this rewind: what is committed carries it
-	Group    string
-	Topic    string
-	Instance string            // name of a member of ours that may have been left behind; "" for none
-	To       []record.Position // with the ids of topic and cluster
-	Within   time.Duration     // how long the group may take to become empty
-	Step     func(step string) // called between the steps; nil for nothing
+	ID        string // of this rewind: what is committed carries it
+	Group     string
+	Topic     string
+	Instances []string          // names of members of ours that may have been left behind
+	To        []record.Position // with the ids of topic and cluster
+	Within    time.Duration     // how long the group may take to become empty
+	Step      func(step string) // called between the steps; nil for nothing
 }
 
 // MembersError says who is in a group that should have none.
@@ -120,11 +120,14 @@ func (a *Admin) awaitEmpty(ctx context.Context, r Rewind) error {
 			return false, err
 		}
 		last = members
-		ours := slices.ContainsFunc(members, func(m kadm.DescribedGroupMember) bool {
-			return r.Instance != "" && m.InstanceID != nil && *m.InstanceID == r.Instance
-		})
-		if ours { // its worker was stopped before: it is dead
-			_, err := a.adm.LeaveGroup(bounded, kadm.LeaveGroup(r.Group).Reason("the route is rewound").InstanceIDs(r.Instance))
+		var ours []string // whose workers were stopped before: they are dead
+		for _, m := range members {
+			if m.InstanceID != nil && slices.Contains(r.Instances, *m.InstanceID) {
+				ours = append(ours, *m.InstanceID)
+			}
+		}
+		if len(ours) > 0 {
+			_, err := a.adm.LeaveGroup(bounded, kadm.LeaveGroup(r.Group).Reason("the route is rewound").InstanceIDs(ours...))
 			return false, err
 		}
 		if len(members) > 0 {
@@ -139,15 +142,15 @@ func (a *Admin) awaitEmpty(ctx context.Context, r Rewind) error {
 	return err
 }
 
-// Strangers names the members of a group that the one with our instance's name
-// is not: nobody here can stop them.
-func (a *Admin) Strangers(ctx context.Context, group, instance string) ([]string, error) {
+// Strangers names the members of a group that those with our instances' names
+// are not: nobody here can stop them.
+func (a *Admin) Strangers(ctx context.Context, group string, instances ...string) ([]string, error) {
 	members, err := a.members(ctx, group)
 	if err != nil {
 		return nil, err
 	}
 	return names(slices.DeleteFunc(members, func(m kadm.DescribedGroupMember) bool {
-		return m.InstanceID != nil && *m.InstanceID == instance
+		return m.InstanceID != nil && slices.Contains(instances, *m.InstanceID)
 	})), nil
 }
 
