@@ -57,6 +57,10 @@ func (d *decoder) checkExactlyOnce(r *Route, body spec.Body, diags *diag.Diagnos
 	case from.Cluster != to.Cluster:
 		diags.Addf(attrRange(body, "to"), codeGuarantee, "Guarantee that cannot be kept", "guarantee = \"exactly_once\" needs one cluster, since a transaction of Kafka does not reach beyond it: %s is on %s and %s on %s. Use \"at_least_once\", or copy the stream first.", r.From.Addr, clusterName(from), r.To.Addr, clusterName(to))
 	}
+	if from.Cluster == EmbeddedCluster {
+		rng := attrRange(body.Blocks["delivery"], "guarantee")
+		diags.Addf(rng, codeGuarantee, "Guarantee that cannot be kept", "guarantee = \"exactly_once\" needs a Kafka cluster: the broker inside the process does not bring its transactions back as they were when it is killed, so that records could be hidden from readers. Declare a cluster, or use \"at_least_once\".")
+	}
 	if letters := d.c.Streams[r.DeadLetter.Addr]; letters != nil && r.OnError == DeadLetter && letters.Cluster != from.Cluster {
 		diags.Addf(attrRange(body, "dead_letter"), codeGuarantee, "Guarantee that cannot be kept", "guarantee = \"exactly_once\" needs the dead letters in the transaction, so on the same cluster: %s is on %s and %s on %s.", r.From.Addr, clusterName(from), r.DeadLetter.Addr, clusterName(letters))
 	}
@@ -74,7 +78,7 @@ func (d *decoder) checkExactlyOnce(r *Route, body spec.Body, diags *diag.Diagnos
 const transactionMax = 14 * time.Minute
 
 func clusterName(s *Stream) string {
-	if s.Cluster.IsZero() {
+	if s.Cluster == EmbeddedCluster {
 		return "the broker inside the process"
 	}
 	return s.Cluster.String()

@@ -2,6 +2,7 @@ package pipeline_test
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,11 +11,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"keystone/configs"
 	"keystone/configs/addr"
@@ -26,6 +30,7 @@ import (
 	"keystone/dsl/types"
 	"keystone/pipeline"
 	"keystone/pipeline/deadletter"
+	"keystone/pipeline/record"
 	"keystone/sinks"
 	sinkkafka "keystone/sinks/kafka"
 	"keystone/sources"
@@ -43,6 +48,7 @@ type lab struct {
 	seqs map[int32]int // written so far
 	n    int           // workers made
 	rev  int           // of the program
+	wrap func(sinks.Transactional) sinks.Sink
 }
 
 const labParts = 4
@@ -160,6 +166,9 @@ func (l *lab) start(onError configs.OnError) *labWorker {
 	sink, err := to.New(sinks.Deps{Route: "route.r"})
 	if err != nil {
 		l.t.Fatal(err)
+	}
+	if l.wrap != nil {
+		sink = l.wrap(sink.(sinks.Transactional))
 	}
 	letters := sinkkafka.Config{Client: l.o, Topic: "letters", Transaction: tx, BatchBytes: 4_000_000}
 	w := &labWorker{l: l, err: make(chan error, 1), Worker: pipeline.New(pipeline.Spec{
@@ -373,6 +382,153 @@ func TestExactlyOnceWithCutConnections(t *testing.T) {
 		c.cut()
 	}
 	l.settled()
+	w.drain()
+	l.once("out", kept)
+}
+
+// endTxn is the request that ends a transaction, by Kafka's number.
+const endTxn = 26
+
+// answers loses the answer to every nth end of a transaction: the request is taken,
+// or, if it is lost itself, it is not.
+type answers struct {
+	mu           sync.Mutex
+	n, every     int
+	lost         int
+	loseRequests bool
+}
+
+func (a *answers) dial(ctx context.Context, network, host string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, network, host)
+	return &answering{Conn: conn, a: a}, err
+}
+
+type answering struct {
+	net.Conn
+	a    *answers
+	deaf atomic.Bool
+}
+
+func (c *answering) Write(b []byte) (int, error) {
+	if len(b) >= 6 && binary.BigEndian.Uint16(b[4:]) == endTxn {
+		c.a.mu.Lock()
+		c.a.n++
+		lose, request := c.a.n%c.a.every == 0, c.a.loseRequests
+		if lose {
+			c.a.lost++
+		}
+		c.a.mu.Unlock()
+		if lose && request {
+			_ = c.Close()
+			return 0, net.ErrClosed
+		}
+		c.deaf.Store(lose)
+	}
+	return c.Conn.Write(b)
+}
+
+func (c *answering) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if c.deaf.Load() {
+		_ = c.Close()
+		return 0, net.ErrClosed
+	}
+	return n, err
+}
+
+// TestExactlyOnceEndWithoutAnswer loses the answer to the end of transactions that were committed, and
+// the request itself. Both look the same to the worker; its counters tell them apart afterwards.
+func TestExactlyOnceEndWithoutAnswer(t *testing.T) {
+	for _, loseRequests := range []bool{false, true} {
+		t.Run(fmt.Sprintf("request lost=%v", loseRequests), func(t *testing.T) {
+			l := newLab(t)
+			a := &answers{every: 3, loseRequests: loseRequests}
+			l.o.Dial = a.dial
+			w := l.start(configs.DeadLetter)
+			for range 15 {
+				l.write(20, nil)
+				l.settled()
+			}
+			w.drain()
+			l.once("out", kept)
+			c := w.Stats().Total
+			if want := int64(labParts * 300 * 9 / 10); c.Delivered != want {
+				t.Errorf("%d delivered, want %d: %+v", c.Delivered, want, c)
+			}
+			if a.lost < 3 {
+				t.Errorf("%d of %d ends were lost", a.lost, a.n)
+			}
+			t.Logf("%d of %d ends lost, %d records read again", a.lost, a.n, c.Abandoned)
+		})
+	}
+}
+
+// forgetful says of every third commit that nobody knows what became of it.
+type forgetful struct {
+	sinks.Transactional
+	n     int
+	taken bool // it took effect
+}
+
+func (f *forgetful) Commit(ctx context.Context, at record.GroupOffsets) error {
+	if f.n++; f.n%3 != 0 {
+		return f.Transactional.Commit(ctx, at)
+	}
+	if f.taken {
+		if err := f.Transactional.Commit(ctx, at); err != nil {
+			return err
+		}
+	}
+	return errors.New("no answer")
+}
+
+// TestExactlyOnceUnknownOutcome wants the group to decide: what had been committed counts and is not read again.
+func TestExactlyOnceUnknownOutcome(t *testing.T) {
+	for _, taken := range []bool{true, false} {
+		t.Run(fmt.Sprintf("taken=%v", taken), func(t *testing.T) {
+			l := newLab(t)
+			l.wrap = func(s sinks.Transactional) sinks.Sink { return &forgetful{Transactional: s, taken: taken} }
+			w := l.start(configs.DeadLetter)
+			for range 12 {
+				l.write(20, nil)
+				l.settled()
+			}
+			w.drain()
+			l.once("out", kept)
+			c := w.Stats().Total
+			if want := int64(labParts * 240 * 9 / 10); c.Delivered != want {
+				t.Errorf("%d delivered, want %d: %+v", c.Delivered, want, c)
+			}
+			if !taken && c.Abandoned == 0 {
+				t.Errorf("nothing was read again: %+v", c)
+			}
+		})
+	}
+}
+
+// TestExactlyOnceOldProtocol has a cluster that runs transactions as before KIP-890.
+func TestExactlyOnceOldProtocol(t *testing.T) {
+	l := newLab(t)
+	req := kmsg.NewPtrUpdateFeaturesRequest()
+	f := kmsg.NewUpdateFeaturesRequestFeatureUpdate()
+	f.Feature, f.MaxVersionLevel, f.UpgradeType = "transaction.version", 1, 2
+	req.FeatureUpdates = append(req.FeatureUpdates, f)
+	resp, err := req.RequestWith(l.ctx(), l.cl)
+	if err == nil {
+		err = kerr.ErrorForCode(resp.ErrorCode)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c cuts
+	l.o.Dial = c.dial
+	w := l.start(configs.DeadLetter)
+	for range 10 {
+		l.write(40, nil)
+		c.cut()
+		l.write(40, nil)
+		l.settled()
+	}
 	w.drain()
 	l.once("out", kept)
 }
