@@ -57,6 +57,7 @@ func testExactlyKilled(t *testing.T) {
 	})
 	f.once(t, broker(t))
 	p.stop()
+	f.agrees(t, 0)
 	if kills < 20 {
 		t.Fatalf("%d kills", kills)
 	}

@@ -269,6 +269,15 @@ func TestVerifyKnowsReplaysAndRewinds(t *testing.T) {
 	if r.Total.Replayed != 1 {
 		t.Errorf("%d replays", r.Total.Replayed)
 	}
+	done, err := l.client.Replay(t.Context(), api.Replay{LetterQuery: api.LetterQuery{Address: "route.r"}}, func(api.Replayed) {})
+	if err != nil || done.Outcomes["delivered"] != 1 || done.Outcomes["dead_lettered"] != 6 {
+		t.Fatalf("replayed %+v, %v", done, err)
+	}
+	r = l.verify(api.VerifyOptions{})
+	check(t, "a replay that Keystone made, and six that failed again", r, true, 0, 0, 0, 0)
+	if c := r.Total; c.Replayed != 2 || c.DeadLettered != 7 {
+		t.Errorf("after a replay: %+v", c)
+	}
 
 	if _, err := l.client.Rewind(t.Context(), api.Rewind{Address: "route.r", Start: true}); err != nil {
 		t.Fatal(err)
