@@ -140,6 +140,7 @@ type State struct {
 	Counters Counters
 	Lag      int64 // records that wait; -1 unknown
 	Group    string
+	Letters  string // where a route's dead letters go: a topic or a file; "" if it makes none
 
 	// Namespace of who owns it; "" is the plan's own. Diff never touches another's.
 	Namespace string

@@ -44,6 +44,7 @@ type AddressStatus struct {
 	Lanes    []reconcile.Lane    `json:"lanes,omitempty"`    // of a route that runs, where it was asked for by its address
 	// Conditions are conclusions from successive observations: stalled, crash_looping, drifted, data_lost.
 	Conditions []reconcile.Condition `json:"conditions,omitempty"`
+	Letters    string                `json:"dead_letters,omitempty"` // where a route's dead letters go: a topic or a file
 }
 
 // NewStatus gives the shown form, in address order.
@@ -86,7 +87,7 @@ func NewStatusOf(w World, v Version, of addr.Addr) (Status, error) {
 
 func newAddressStatus(a addr.Addr, st reconcile.State) AddressStatus {
 	s := AddressStatus{Addr: a.String(), Health: string(st.Health), Since: st.Since, Activity: st.Activity, Error: st.Error,
-		Drift: st.Drift, Hints: st.Hints, Restarts: st.Restarts, Group: st.Group, Held: st.Held, Conditions: st.Conditions}
+		Drift: st.Drift, Hints: st.Hints, Restarts: st.Restarts, Group: st.Group, Letters: st.Letters, Held: st.Held, Conditions: st.Conditions}
 	if st.Resource != nil {
 		s.Kind = st.Resource.Kind
 	}

@@ -134,6 +134,9 @@ func notes(b *strings.Builder, s Style, st api.Status, now time.Time) {
 		for _, h := range a.Hints {
 			say(a.Addr, yellow, h)
 		}
+		if c := a.Counters; c != nil && c.DeadLettered > 0 && a.Letters != "" {
+			say(a.Addr, yellow, Count(c.DeadLettered)+" dead letters went to "+a.Letters+": `keystone dead-letters list "+a.Addr+"`")
+		}
 		if c := a.Counters; c != nil && c.SchemaViolations > 0 {
 			say(a.Addr, yellow, Count(c.SchemaViolations)+" times a required field was missing")
 		}

@@ -35,6 +35,7 @@ func (s *server) Status(context.Context) (api.World, error) {
 		now := u.state()
 		if known {
 			now.Conditions, now.Drift = old.Conditions, old.Drift
+			now.Letters = s.plant.letterPlace(goal.Config, s.runtime.topicNames, a)
 			w.Observed.States[a] = now
 		}
 	}

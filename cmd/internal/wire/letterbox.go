@@ -230,6 +230,21 @@ func fileBox(path string) letterBox {
 	}}
 }
 
+// letterPlace names where the dead letters of a route go; "" if it makes none.
+func (p *plant) letterPlace(cfg *configs.Config, topics func(*configs.Config) func(addr.Addr) string, route addr.Addr) string {
+	if cfg == nil || cfg.Routes[route] == nil || cfg.Routes[route].OnError != configs.DeadLetter {
+		return ""
+	}
+	r := cfg.Routes[route]
+	switch {
+	case cfg.Streams[r.DeadLetter.Addr] != nil:
+		return topics(cfg)(r.DeadLetter.Addr)
+	case cfg.Streams[r.From.Addr] != nil:
+		return cfg.DeadLetterTopic(route)
+	}
+	return p.letterFile(route)
+}
+
 // letterFiles gives the routes that have a file of letters, as the letters say.
 func (p *plant) letterFiles() []addr.Addr {
 	paths, _ := filepath.Glob(filepath.Join(p.stateDir, "dead-letters", "*.ndjson")) // the pattern is good
