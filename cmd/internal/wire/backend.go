@@ -44,7 +44,9 @@ func (s *server) Status(context.Context) (api.World, error) {
 		if state.Error == "" {
 			state.Error = f.Err
 		}
-		if state.Health != reconcile.Running {
+		if state.Health == reconcile.Running { // as it was before the change that fails
+			state.Health = reconcile.Degraded
+		} else {
 			state.Activity = "waits to be tried again"
 		}
 		w.Observed.States[a] = state

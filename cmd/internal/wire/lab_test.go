@@ -27,6 +27,7 @@ type lab struct {
 	dir    string
 	client *api.Client
 	stop   func()
+	log    *slog.Logger // of the server; nil for none
 	kafka  *kgo.Client
 	adm    *kadm.Client
 }
@@ -66,7 +67,10 @@ func (l *lab) serve() {
 	l.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	spec := ServeSpec{Dir: l.dir, Env: "default", Watch: true, Log: slog.New(slog.DiscardHandler), Load: l.load,
+	if l.log == nil {
+		l.log = slog.New(slog.DiscardHandler)
+	}
+	spec := ServeSpec{Dir: l.dir, Env: "default", Watch: true, Log: l.log, Load: l.load,
 		Show: func(ds diag.Diagnostics) { l.t.Errorf("the configuration has errors: %v", ds.Err()) }}
 	go func() { done <- Serve(ctx, spec) }()
 	path, err := api.SocketPath(filepath.Join(l.dir, ".keystone"), "default")
@@ -106,6 +110,9 @@ func (l *lab) serve() {
 		}
 		return nil
 	})
+	if l.kafka != nil {
+		return // a cluster of the test
+	}
 	port, err := os.ReadFile(filepath.Join(l.dir, ".keystone", "default", "broker", "port"))
 	if err != nil {
 		l.t.Fatal(err)
