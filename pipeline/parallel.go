@@ -12,7 +12,8 @@ import (
 
 // orderOf is the order that a route's worker keeps. A sink with checkpoints is always written in
 // that of the partition: what it holds at a checkpoint must be what the stored position says, and
-// it writes one batch after the other anyway. So is a transaction, which must hold all of what lies before its positions and nothing else.
+// it writes one batch after the other anyway. So is a transaction, which must hold all of what lies
+// before its positions and nothing else. Hence Worker.barrier is never up for a parallel lane.
 func orderOf(r *configs.Route, s sinks.Sink) configs.Order {
 	if _, ok := s.(sinks.Checkpointer); ok || r.Delivery.Guarantee == configs.ExactlyOnce {
 		return configs.OrderPartition
@@ -48,7 +49,6 @@ type parallel struct {
 	timer     *time.Timer // for the first of failing
 	spare     []*shipment
 	lettering bool // a runner writes dead letters
-	passing   bool // a runner waits for a checkpoint to end
 	ended     bool // the lane is to stop before a record: nothing after it is begun
 
 	// silent counts answers in a row in which no record got an outcome. When that many, and as many
@@ -125,7 +125,7 @@ func (p *parallel) mayAdmit() bool {
 }
 
 func (p *parallel) mayWrite() bool {
-	return p.mayLetter() || !p.passing && (p.mayShip() || p.mayAdmit())
+	return p.mayLetter() || p.mayShip() || p.mayAdmit()
 }
 
 // write does the most urgent thing that there is to write. It is called with mu
@@ -140,10 +140,6 @@ func (p *parallel) write() {
 		l.sendLetters(l.withLetters())
 		l.calling--
 		p.lettering = false
-	case l.w.barrier:
-		p.passing = true
-		l.pass()
-		p.passing = false
 	case p.mayShip():
 		p.ship(p.next())
 	case p.mayAdmit():

@@ -501,5 +501,9 @@ func TestWhoDecidesTheOrder(t *testing.T) {
 		if w.order != c.want {
 			t.Errorf("%q to %T: %s, want %s", c.asked, c.sink, w.order, c.want)
 		}
+		once := testRoute(func(r *configs.Route) { r.Order, r.Delivery.Guarantee = c.asked, configs.ExactlyOnce })
+		if order := orderOf(once, c.sink); order != configs.OrderPartition {
+			t.Errorf("%q to %T in transactions: %s", c.asked, c.sink, order)
+		}
 	}
 }
