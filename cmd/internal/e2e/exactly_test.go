@@ -22,6 +22,7 @@ func TestRealExactlyOnce(t *testing.T) {
 	t.Run("rebalance", testExactlyRebalance)
 	t.Run("broker", testExactlyBroker)
 	t.Run("zombie", testExactlyZombie)
+	t.Run("restart", testExactlyRestart)
 }
 
 func exactlyFixture(t *testing.T, addr string, each int) fixture {
@@ -49,8 +50,9 @@ func testExactlyKilled(t *testing.T) {
 	p := serve(t, f.dir)
 	p.healthy("route.plays", "running")
 	kills := 0
-	f.produce(t, client(t, broker(t)), func(sent int) {
-		p.moves(t, f)
+	adm, had := admin(t, broker(t)), int64(0)
+	f.produce(t, client(t, broker(t)), func(int) {
+		had = f.moves(t, adm, had)
 		p.kill()
 		kills++
 		p = serve(t, f.dir)
@@ -63,24 +65,25 @@ func testExactlyKilled(t *testing.T) {
 	}
 }
 
-// moves waits until the target has more than it had: the worker is at work.
-func (p *process) moves(t *testing.T, f fixture) {
-	t.Helper()
-	adm := admin(t, broker(t))
-	end := func() (n int64) {
-		os, err := adm.ListEndOffsets(context.Background(), f.target)
-		if err == nil {
-			os.Each(func(o kadm.ListedOffset) { n += o.Offset })
-		}
-		return n
+// size is how much the target has.
+func (f fixture) size(adm *kadm.Client) (n int64) {
+	os, err := adm.ListEndOffsets(context.Background(), f.target)
+	if err == nil {
+		os.Each(func(o kadm.ListedOffset) { n += o.Offset })
 	}
-	first := end()
+	return n
+}
+
+// moves waits until the target has more than before, since when more was produced, and gives how much.
+func (f fixture) moves(t *testing.T, adm *kadm.Client, before int64) (n int64) {
+	t.Helper()
 	until(t, "the target grows", func() error {
-		if n := end(); n == first {
+		if n = f.size(adm); n <= before {
 			return fmt.Errorf("it has %d", n)
 		}
 		return nil
 	})
+	return n
 }
 
 func testExactlyRebalance(t *testing.T) {
@@ -128,6 +131,23 @@ func testExactlyBroker(t *testing.T) {
 	p.stop()
 }
 
+// testExactlyRestart restarts the worker under load: the new one may join before the old one has left.
+func testExactlyRestart(t *testing.T) {
+	t.Parallel()
+	f := exactlyFixture(t, broker(t), 10_000)
+	p := serve(t, f.dir)
+	p.healthy("route.plays", "running")
+	adm, had := admin(t, broker(t)), int64(0)
+	f.produce(t, client(t, broker(t)), func(int) {
+		if out, err := run(t, "restart", "route.plays", f.dir); err != nil {
+			t.Fatal(err, out)
+		}
+		had = f.moves(t, adm, had)
+	})
+	f.once(t, broker(t))
+	p.stop()
+}
+
 // testExactlyZombie stops a process in the middle, lets another installation take its
 // partitions, and wakes it again.
 func testExactlyZombie(t *testing.T) {
@@ -138,17 +158,19 @@ func testExactlyZombie(t *testing.T) {
 	second := f.beside(t)
 	adm := admin(t, broker(t))
 	var q *process
+	var had int64
 	f.produce(t, client(t, broker(t)), func(sent int) {
 		switch sent {
 		case 3000:
 			if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 				t.Fatal(err)
 			}
+			had = f.size(adm)
 			q = serve(t, second)
 		case 6000:
 			f.members(t, adm, 1) // the other's session has ended
 			f.owned(t, adm)
-			q.moves(t, f)
+			f.moves(t, adm, had)
 			if err := p.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 				t.Fatal(err)
 			}
