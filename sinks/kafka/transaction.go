@@ -36,7 +36,7 @@ type Transaction struct {
 	current atomic.Pointer[client.Producer]
 	wrote   atomic.Bool // a record of this transaction was acknowledged
 
-	mu     sync.Mutex    // guards what follows; held over requests, of one caller at a time
+	mu     token         // guards what follows; held over requests, of one caller at a time
 	bound  time.Duration // after which the brokers end a transaction
 	had    time.Duration // the bound that the producer was made with
 	ready  bool          // the producer may be used
@@ -60,7 +60,7 @@ type TransactionConfig struct {
 
 // NewTransaction makes it; it does no I/O.
 func NewTransaction(c TransactionConfig) *Transaction {
-	return &Transaction{cfg: c, bytes: map[string]int32{}}
+	return &Transaction{cfg: c, bytes: map[string]int32{}, mu: make(token, 1)}
 }
 
 // allow says how large a batch a topic takes.
@@ -438,3 +438,9 @@ func (s transactional) Close(ctx context.Context) error {
 }
 
 var _ sinks.Transactional = transactional{}
+
+// token is a lock that is held while brokers are asked: who waits for it only waits.
+type token chan struct{}
+
+func (t token) Lock()   { t <- struct{}{} }
+func (t token) Unlock() { <-t }
