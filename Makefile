@@ -19,7 +19,7 @@ FUZZTIME ?= 20s
 SEEDS ?= 300
 SEED ?= 0
 
-.PHONY: help build demo test race sim lint docs check examples fuzz bench e2e ci clean
+.PHONY: help build demo test race sim regressions mutants lint docs check examples fuzz bench e2e ci clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -40,7 +40,17 @@ sim: ## play SEEDS histories of crashes, rebalances and errors in fake time, or 
 	@mkdir -p $(CACHE)/sim
 	go vet -tags synctests ./pipeline/sim ./sources/kafka
 	go test -c -tags synctests -o $(CACHE)/sim.test ./pipeline/sim
-	$(CACHE)/sim.test -test.run '^TestSeeds$$' -test.timeout 60m -seeds $(SEEDS) -seed $(SEED) -trace $(CACHE)/sim
+	cd pipeline/sim && $(CACHE)/sim.test -test.run '^TestSeeds$$' -test.timeout 120m -seeds $(SEEDS) -seed $(SEED) -trace $(CACHE)/sim
+
+regressions: ## play the seeds that failed once, and 20 twice
+	@mkdir -p $(CACHE)/sim
+	go test -count=1 -v -tags synctests -run 'TestRegressions|TestTraces' ./pipeline/sim -args -trace $(CACHE)/sim
+	go test -count=1 -tags synctests -run '^TestSim' ./sources/kafka
+
+mutants: ## make each deliberate mistake in the protocol; the simulation has to find it
+	@mkdir -p $(CACHE)/sim
+	go test -c -tags 'synctests mutation' -o $(CACHE)/mutants.test ./pipeline/sim
+	cd pipeline/sim && $(CACHE)/mutants.test -test.run '^TestMutants$$' -test.timeout 60m -seeds $(SEEDS) -trace $(CACHE)/sim
 
 lint: $(GOLANGCI) ## run go vet and golangci-lint
 	go vet $(PACKAGES)
@@ -80,6 +90,7 @@ ci: ## what a change must pass
 	$(MAKE) check lint
 	$(MAKE) test
 	$(MAKE) race PACKAGES='./pipeline/... ./reconcile/... ./sources/... ./sinks/... ./cmd/...'
+	$(MAKE) regressions sim mutants SEEDS=300
 	$(MAKE) examples demo
 	$(MAKE) e2e
 

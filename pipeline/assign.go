@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"keystone/pipeline/mutation"
 	"keystone/pipeline/record"
 	"keystone/sources"
 )
@@ -124,6 +125,9 @@ func (s listener) forget(lanes []*lane) {
 // Lost forgets lanes at once: others own the partitions.
 func (s listener) Lost(parts []int32) {
 	w := s.w
+	if mutation.On(mutation.NoFence) {
+		return
+	}
 	lanes := s.close(parts)
 	ctx, cancel := context.WithTimeout(context.Background(), revokeWait)
 	defer cancel()

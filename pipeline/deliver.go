@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"keystone/configs"
+	"keystone/pipeline/mutation"
 	"keystone/pipeline/record"
 	"keystone/sinks"
 )
@@ -15,7 +16,8 @@ import (
 // one to give. It holds the writer role, and mu, which it gives up for foreign calls.
 func (l *lane) write() {
 	for !l.dead() && l.sound() {
-		if l.attention > 0 {
+		overtake := mutation.On(mutation.RetryOvertaken) && l.toWrite() != nil && l.writing < l.w.window
+		if l.attention > 0 && !overtake {
 			if t := l.withLetters(); t != nil {
 				l.sendLetters(t)
 				continue
@@ -184,6 +186,10 @@ func (l *lane) judge(err error, n, tries int, find func(i int) (*task, int32)) (
 			}
 			t, i := find(f.Index)
 			switch {
+			case mutation.On(mutation.IgnorePartial) && f.Outcome == sinks.Retryable:
+			case mutation.On(mutation.IgnoreUnknown) && f.Outcome == sinks.Unknown:
+			case mutation.On(mutation.RetryUnknown) && f.Outcome == sinks.Unknown:
+				again = append(again, f.Index)
 			case f.Outcome == sinks.Applied:
 				// it is there, which is all that was asked for
 			case f.Outcome == sinks.Rejected:
@@ -197,7 +203,7 @@ func (l *lane) judge(err error, n, tries int, find func(i int) (*task, int32)) (
 		}
 		slices.Sort(again)
 		return slices.Compact(again)
-	case w.atMostOnce: // may have been written
+	case w.atMostOnce && !mutation.On(mutation.RetryUnknown): // may have been written
 		for i := range n {
 			t, k := find(i)
 			t.unwritten(k)
@@ -278,7 +284,7 @@ func (t *task) attend() {
 func (l *lane) claim(t *task, later bool) bool {
 	before := l.claimed
 	l.claimed = t.next
-	if later {
+	if later || mutation.On(mutation.ClaimLate) {
 		return true // it has nothing that could be repeated; another commit takes it along
 	}
 	for !l.dead() && l.committed != l.claimed {

@@ -10,6 +10,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"keystone/configs"
+	"keystone/pipeline/mutation"
 	"keystone/pipeline/record"
 )
 
@@ -263,6 +264,16 @@ func (l *lane) pop(t *task) {
 // prefix gives where the longest prefix with outcomes ends, within the oldest
 // task where only a part of it is unsettled.
 func (l *lane) prefix() record.Position {
+	if mutation.On(mutation.CommitUnwritten) && !l.over && !l.halted {
+		return l.next
+	}
+	if mutation.On(mutation.CommitPastGap) && !l.over && !l.halted {
+		for n := l.writeSeq; n > l.base; n-- {
+			if t := l.at(n - 1); t.finished() {
+				return t.next
+			}
+		}
+	}
 	if l.base == l.writeSeq || l.over || l.halted {
 		return l.finished
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"keystone/pipeline/mutation"
 	"keystone/pipeline/record"
 	"keystone/sources"
 )
@@ -167,6 +168,12 @@ func (w *Worker) dispatch(in *record.Batch, p *plan, serial int64, only *lane) *
 		w.changed.Wait()
 	}
 	w.waiting = false
+	if mutation.On(mutation.SwapDrops) && l != nil && p != w.plan.Load() {
+		l.next = in.Next
+		w.mu.Unlock()
+		w.giveBack(in)
+		return l
+	}
 	if l == nil || l.dead() || w.stopping || l.serial > serial && l.stale(in) || only != nil && only != l {
 		// Nobody owns it any more: it is read again by whoever comes next.
 		if l == nil {
@@ -202,6 +209,9 @@ func (w *Worker) dispatch(in *record.Batch, p *plan, serial int64, only *lane) *
 // gets first begins before that, because there are records that the
 // predecessor got.
 func (l *lane) stale(in *record.Batch) bool {
+	if mutation.On(mutation.StaleBatch) {
+		return false
+	}
 	return len(in.Records) > 0 && l.before.Identity == in.Next.Identity &&
 		l.start.Offset < l.before.Offset && in.Records[0].Offset >= l.before.Offset
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"keystone/pipeline/mutation"
 	"keystone/pipeline/record"
 	"keystone/sinks"
 	"keystone/sources"
@@ -238,7 +239,9 @@ func (w *Worker) transact(ctx context.Context, leaving bool) error {
 	}()
 	if x.broken == nil {
 		w.barrier = true
-		w.settleTransaction(ctx)
+		if !mutation.On(mutation.UnsettledEnd) {
+			w.settleTransaction(ctx)
+		}
 	}
 	if x.broken == nil {
 		end := ctx
@@ -342,6 +345,11 @@ func (w *Worker) endTransaction(ctx context.Context) error {
 			at, err := x.source.Offsets(done)
 			if err != nil {
 				return err
+			}
+			if mutation.On(mutation.OffsetsOutside) {
+				if err := x.source.Commit(ctx, done); err != nil {
+					return err
+				}
 			}
 			x.sink.Bound(longest)
 			if err := x.sink.Commit(ctx, at); !errors.Is(err, sinks.ErrNothingWritten) {

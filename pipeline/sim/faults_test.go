@@ -11,6 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"keystone/configs"
 )
 
 // befalls are the faults; one is drawn at each step, by weight. One that finds
@@ -162,6 +164,9 @@ func (w *world) message() bool {
 		return false
 	}
 	keys := []kmsg.Key{kmsg.Produce, kmsg.Produce, kmsg.OffsetCommit, kmsg.OffsetCommit, kmsg.Fetch, kmsg.Heartbeat, kmsg.JoinGroup, kmsg.SyncGroup, kmsg.OffsetFetch, kmsg.Metadata, kmsg.FindCoordinator, kmsg.ListOffsets}
+	if w.s.guarantee == configs.ExactlyOnce {
+		keys = append(keys, kmsg.TxnOffsetCommit, kmsg.TxnOffsetCommit, kmsg.EndTxn, kmsg.EndTxn, kmsg.EndTxn, kmsg.InitProducerID)
+	}
 	r := &rule{key: pick(w.rng, keys...), what: pick(w.rng, dropRequest, dropResponse, dropResponse, delayMessage), delay: draw(w.rng, 2*w.s.session)}
 	w.trace("next %s of %s: %s", r.key.Name(), p.name, r.what)
 	p.link.add(r)
@@ -200,7 +205,7 @@ func (w *world) produceErrors() bool {
 
 // commitErrors refuse commits; the last two come after the commit took effect, or may.
 func (w *world) commitErrors() bool {
-	return w.brokerErrors("commit errors", kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Group: w.o.group,
+	return w.brokerErrors("commit errors", kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit, kmsg.TxnOffsetCommit}, Group: w.o.group,
 		Err: pick(w.rng, kerr.CoordinatorLoadInProgress, kerr.CoordinatorNotAvailable, kerr.NotCoordinator, kerr.UnknownServerError, kerr.IllegalGeneration, kerr.RebalanceInProgress, kerr.RequestTimedOut)})
 }
 

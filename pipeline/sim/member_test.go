@@ -94,10 +94,14 @@ func (m *member) start() {
 	if err != nil {
 		panic(err)
 	}
+	var tx *sinkkafka.Transaction
+	if s.guarantee == configs.ExactlyOnce {
+		tx = sinkkafka.NewTransaction(sinkkafka.TransactionConfig{Client: o, ID: "keystone.sim." + m.name, Linger: 2 * time.Millisecond})
+	}
 	p.worker = pipeline.New(pipeline.Spec{
 		Route: s.route(), Program: w.programs[w.revision%2], Revision: int64(w.revision), Source: source, Log: log,
-		Sink:        w.newSink(p.link, o, s.sink, "out", w.dest),
-		DeadLetters: deadletter.NewStream(func() (sinks.Sink, error) { return w.newSink(p.link, o, s.letters, "letters", w.letters), nil }),
+		Sink:        w.newSink(p.link, o, s.sink, "out", w.dest, tx),
+		DeadLetters: deadletter.NewStream(func() (sinks.Sink, error) { return w.newSink(p.link, o, s.letters, "letters", w.letters, tx), nil }),
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
@@ -119,14 +123,14 @@ func (m *member) start() {
 }
 
 // newSink makes a sink to a topic or a destination.
-func (w *world) newSink(l *link, o client.Options, k sinkKind, topic string, d *destination) sinks.Sink {
+func (w *world) newSink(l *link, o client.Options, k sinkKind, topic string, d *destination, tx *sinkkafka.Transaction) sinks.Sink {
 	switch k {
 	case toScripted:
 		return newScripted(w, l, d, w.s.order != configs.OrderNone, false)
 	case toOrdered:
 		return ordered{newScripted(w, l, d, true, true)}
 	}
-	c := sinkkafka.Config{Client: o, Pool: client.NewPool(), Topic: topic, Linger: 2 * time.Millisecond, Origin: true}
+	c := sinkkafka.Config{Client: o, Pool: client.NewPool(), Topic: topic, Linger: 2 * time.Millisecond, Origin: true, Transaction: tx, Owns: topic == "out"}
 	if topic == "out" {
 		c.BatchBytes = maxMessage
 	}

@@ -60,6 +60,9 @@ func newScenario(r *rand.Rand, seed uint64) *scenario {
 	if s.order == configs.OrderKey {
 		s.keyed = true
 	}
+	if r.IntN(4) == 0 {
+		s.guarantee, s.sink, s.letters = configs.ExactlyOnce, toKafka, toKafka
+	}
 	return s
 }
 

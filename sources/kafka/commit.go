@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"keystone/pipeline/mutation"
 	"keystone/pipeline/record"
 	"keystone/sources"
 )
@@ -59,6 +60,10 @@ func (s *Source) Commit(ctx context.Context, done []record.Position) error {
 	for _, p := range done {
 		l := s.lanes[p.Partition]
 		if l == nil || !l.open {
+			if mutation.On(mutation.NoFence) {
+				offsets[p.Partition] = kgo.EpochOffset{Epoch: -1, Offset: p.Offset}
+				continue
+			}
 			left = append(left, p.Partition)
 			continue
 		}
@@ -76,7 +81,7 @@ func (s *Source) Commit(ctx context.Context, done []record.Position) error {
 		}
 	}
 	s.mu.Unlock()
-	if len(held) == 0 {
+	if len(offsets) == 0 {
 		return s.notAssigned(left)
 	}
 	err := s.send(ctx, offsets, held)
@@ -167,7 +172,7 @@ func (s *Source) send(ctx context.Context, offsets map[int32]kgo.EpochOffset, he
 			t := &req.Topics[i]
 			kept := t.Partitions[:0]
 			for _, p := range t.Partitions {
-				if l := held[p.Partition]; held != nil && (!l.open || s.disowned(l, req.MemberID)) {
+				if l := held[p.Partition]; held != nil && !mutation.On(mutation.NoFence) && (!l.open || s.disowned(l, req.MemberID)) {
 					continue
 				}
 				p.Metadata = kmsg.StringPtr(s.meta(s.rewinds[p.Partition]).String())
