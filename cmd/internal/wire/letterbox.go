@@ -217,7 +217,7 @@ func fileBox(path string) letterBox {
 		}
 		return ends, err
 	}
-	return letterBox{name: path, place: "file " + path, read: read, cut: func(_ context.Context, done func(boxed) bool) (gone []store.LetterID, err error) {
+	return letterBox{name: path, place: "file " + filepath.Base(path), read: read, cut: func(_ context.Context, done func(boxed) bool) (gone []store.LetterID, err error) {
 		_, err = deadletter.RemoveLines(path, func(l deadletter.Line) bool {
 			b := at(l)
 			if !done(b) {
