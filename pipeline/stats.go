@@ -115,6 +115,7 @@ type Activity string
 const (
 	Starting           Activity = "starting"
 	Fetching           Activity = "fetching"
+	WaitingPartitions  Activity = "waiting_for_partitions" // the group joins, or others have them all
 	WaitingForSink     Activity = "waiting_for_sink"
 	Throttled          Activity = "throttled"
 	Paused             Activity = "paused"
@@ -229,6 +230,8 @@ func (w *Worker) describe(s *Stats, stuck bool, waiting *lane) {
 		s.Activity = Throttled
 	case w.waiting || stuck:
 		s.Activity = WaitingForSink
+	case len(w.lanes) == 0:
+		s.Activity = WaitingPartitions
 	}
 }
 
