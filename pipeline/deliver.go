@@ -16,8 +16,7 @@ import (
 // one to give. It holds the writer role, and mu, which it gives up for foreign calls.
 func (l *lane) write() {
 	for !l.dead() && l.sound() {
-		overtake := mutation.On(mutation.RetryOvertaken) && l.toWrite() != nil && l.writing < l.w.window
-		if l.attention > 0 && !overtake {
+		if l.attention > 0 {
 			if t := l.withLetters(); t != nil {
 				l.sendLetters(t)
 				continue

@@ -209,9 +209,6 @@ func (w *Worker) dispatch(in *record.Batch, p *plan, serial int64, only *lane) *
 // gets first begins before that, because there are records that the
 // predecessor got.
 func (l *lane) stale(in *record.Batch) bool {
-	if mutation.On(mutation.StaleBatch) {
-		return false
-	}
 	return len(in.Records) > 0 && l.before.Identity == in.Next.Identity &&
 		l.start.Offset < l.before.Offset && in.Records[0].Offset >= l.before.Offset
 }

@@ -17,8 +17,6 @@ const (
 	IgnoreUnknown   Name = "ignore_unknown"   // records of which the sink does not know count as delivered
 	LettersEarly    Name = "letters_early"    // dead letters count before they are acknowledged
 	SwapDrops       Name = "swap_drops"       // the batch that is read while the program is swapped is dropped
-	StaleBatch      Name = "stale_batch"      // a batch of an earlier assignment is taken by the next one
-	RetryOvertaken  Name = "retry_overtaken"  // later batches are written before what has to be written again
 	ClaimLate       Name = "claim_late"       // at_most_once writes without waiting for the commit
 	RetryUnknown    Name = "retry_unknown"    // at_most_once tries again what may have been written
 	OffsetsOutside  Name = "offsets_outside"  // exactly_once commits positions beside the transaction
@@ -27,5 +25,5 @@ const (
 
 // All lists them.
 func All() []Name {
-	return []Name{CommitUnwritten, CommitPastGap, NoFence, IgnorePartial, IgnoreUnknown, LettersEarly, SwapDrops, StaleBatch, RetryOvertaken, ClaimLate, RetryUnknown, OffsetsOutside, UnsettledEnd}
+	return []Name{CommitUnwritten, CommitPastGap, NoFence, IgnorePartial, IgnoreUnknown, LettersEarly, SwapDrops, ClaimLate, RetryUnknown, OffsetsOutside, UnsettledEnd}
 }
