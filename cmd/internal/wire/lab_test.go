@@ -30,6 +30,7 @@ type lab struct {
 	log    *slog.Logger // of the server; nil for none
 	kafka  *kgo.Client
 	adm    *kadm.Client
+	addrs  []string // of the cluster; none: the broker of the server
 }
 
 // patience bounds every wait.
@@ -41,14 +42,14 @@ func (l *lab) load() (*configs.Config, diag.Diagnostics) {
 	return configs.Load(configs.LoadOptions{Dir: l.dir, Catalog: Catalog(), Version: "0.0.0"})
 }
 
-func newLab(t *testing.T, text string) *lab {
+func newLab(t *testing.T, text string, addrs ...string) *lab {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "ks-lab-") // short: a socket's path has a bound
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	l := &lab{t: t, dir: dir}
+	l := &lab{t: t, dir: dir, addrs: addrs}
 	l.edit(text)
 	l.serve()
 	return l
@@ -113,11 +114,15 @@ func (l *lab) serve() {
 	if l.kafka != nil {
 		return // a cluster of the test
 	}
-	port, err := os.ReadFile(filepath.Join(l.dir, ".keystone", "default", "broker", "port"))
-	if err != nil {
-		l.t.Fatal(err)
+	addrs := l.addrs
+	if addrs == nil {
+		port, err := os.ReadFile(filepath.Join(l.dir, ".keystone", "default", "broker", "port"))
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		addrs = []string{net.JoinHostPort("127.0.0.1", strings.TrimSpace(string(port)))}
 	}
-	l.kafka, err = kgo.NewClient(kgo.SeedBrokers(net.JoinHostPort("127.0.0.1", strings.TrimSpace(string(port)))), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	l.kafka, err = kgo.NewClient(kgo.SeedBrokers(addrs...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	if err != nil {
 		l.t.Fatal(err)
 	}
