@@ -18,8 +18,9 @@ PACKAGES := ./...
 FUZZTIME ?= 20s
 SEEDS ?= 300
 SEED ?= 0
+DURATION ?= 15m
 
-.PHONY: help build demo test race sim regressions mutants lint docs check examples fuzz bench e2e ci clean
+.PHONY: help build demo test race sim regressions mutants lint docs check examples fuzz bench e2e chaos ci clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -85,6 +86,9 @@ bench: build ## measure, print a table, write .cache/bench.json
 
 e2e: build ## run the tests against a real Apache Kafka, which this starts
 	.testenv/with-kafka go test -count=1 -timeout 20m -run 'Real' ./...
+
+chaos: build ## break three real brokers, workers and edits for DURATION, as SEED chooses (0: by chance)
+	KEYSTONE_CHAOS=$(DURATION) KEYSTONE_CHAOS_SEED=$(SEED) .testenv/with-kafka go test -count=1 -v -timeout 120m -run '^TestRealChaos$$' ./cmd/internal/e2e
 
 ci: ## what a change must pass
 	$(MAKE) check lint

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -108,7 +109,7 @@ func (o *own) start() { o.run("start", "--data", o.data) }
 
 func client(t *testing.T, addr string, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
-	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(addr), kgo.RecordPartitioner(kgo.ManualPartitioner())}, opts...)...)
+	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(strings.Split(addr, ",")...), kgo.RecordPartitioner(kgo.ManualPartitioner())}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,7 +269,8 @@ func (p *process) healthy(address, health string) {
 type load struct {
 	topic      string
 	partitions int32
-	each       int // per partition
+	each       int    // per partition
+	route      string // whose target the oracle reads; route.plays unless said
 }
 
 type event struct {
@@ -347,7 +349,7 @@ func (l load) oracleBy(t *testing.T, addr, target string, sequence func(e event,
 			}
 			at, err := origin(r)
 			switch {
-			case err != nil || at.Route != "route.plays" || at.Partition != e.P || at.Offset != int64(e.Seq):
+			case err != nil || at.Route != cmp.Or(l.route, "route.plays") || at.Partition != e.P || at.Offset != int64(e.Seq):
 				t.Fatalf("origin %+v of %s: %v", at, r.Value, err)
 			case e.P < 0 || e.P >= l.partitions || e.Seq < 0 || e.Seq >= l.each || e.Seq%5 != 0:
 				t.Fatalf("an event that should not be there: %s", r.Value)

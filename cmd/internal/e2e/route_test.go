@@ -53,7 +53,7 @@ type fixture struct {
 func newFixture(t *testing.T, addr string, each int) fixture {
 	t.Helper()
 	namespace := name("e2e-")
-	f := fixture{load{name("in-"), 4, each}, t.TempDir(), name("out-"), "keystone." + namespace + ".default.route.plays", namespace}
+	f := fixture{load{topic: name("in-"), partitions: 4, each: each}, t.TempDir(), name("out-"), "keystone." + namespace + ".default.route.plays", namespace}
 	config(t, f.dir, f.text(addr))
 	return f
 }
