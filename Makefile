@@ -16,11 +16,13 @@ GOLANGCI := $(CACHE)/bin/golangci-lint-$(GOLANGCI_VERSION)
 # The packages whose tests race: everything that shares memory.
 PACKAGES := ./...
 FUZZTIME ?= 20s
+
+RELOADS ?= 1000
 SEEDS ?= 300
 SEED ?= 0
 DURATION ?= 15m
 
-.PHONY: help build demo test race sim regressions mutants lint docs check examples fuzz bench e2e chaos ci clean
+.PHONY: help build demo test race sim regressions mutants lint docs check examples fuzz bench e2e chaos reloads ci clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -89,6 +91,9 @@ e2e: build ## run the tests against a real Apache Kafka, which this starts
 
 chaos: build ## break three real brokers, workers and edits for DURATION, as SEED chooses (0: by chance)
 	KEYSTONE_CHAOS=$(DURATION) KEYSTONE_CHAOS_SEED=$(SEED) .testenv/with-kafka go test -count=1 -v -timeout 120m -run '^TestRealChaos$$' ./cmd/internal/e2e
+
+reloads: build ## edit a route RELOADS times while events flow, and measure the pauses
+	KEYSTONE_RELOADS=$(RELOADS) .testenv/with-kafka go test -count=1 -timeout 60m -v -run '^TestRealReloads$$' ./cmd/internal/e2e
 
 ci: ## what a change must pass
 	$(MAKE) check lint
