@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 	"time"
 
@@ -121,6 +122,7 @@ const (
 	Paused             Activity = "paused"
 	Retrying           Activity = "retrying"
 	WaitingDeadLetters Activity = "waiting_for_dead_letters"
+	Partitioned        Activity = "partitioned" // nobody answers where it reads
 	Draining           Activity = "draining"
 	Stopped            Activity = "stopped"
 )
@@ -129,6 +131,7 @@ const (
 type Stats struct {
 	Activity        Activity    `json:"activity"`
 	Attempt         int         `json:"attempt,omitempty"` // while retrying, also of reading
+	CutOff          time.Time   `json:"cut_off,omitzero"`  // since when it is partitioned
 	Error           string      `json:"error,omitempty"`   // of what is being retried, or why it stopped
 	LastError       string      `json:"last_error,omitempty"`
 	LastErrorAt     time.Time   `json:"last_error_at,omitzero"`
@@ -223,6 +226,9 @@ func (w *Worker) describe(s *Stats, stuck bool, waiting *lane) {
 		s.Activity, s.Error = Retrying, w.lastErr.Error()
 	case w.readErr != nil:
 		s.Activity, s.Attempt, s.Error = Retrying, w.readTries, w.readErr.Error()
+		if cut, ok := errors.AsType[sources.Unreachable](w.readErr); ok {
+			s.Activity, s.CutOff = Partitioned, cut.Since
+		}
 	case w.phase == Starting:
 	case w.held:
 		s.Activity = Paused

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	"keystone/configs/diag"
 	"keystone/configs/spec"
@@ -88,6 +89,19 @@ type Lagger interface {
 // ErrNotAssigned is wrapped by the error of a Commit that left out positions
 // because their partitions are not assigned any more.
 var ErrNotAssigned = errors.New("the partition is not assigned any more")
+
+// Unreachable is a temporary error that says that nobody answers: the source
+// is cut off, and since when.
+type Unreachable struct {
+	Err   error
+	Since time.Time
+}
+
+// Error gives the cause.
+func (u Unreachable) Error() string { return u.Err.Error() }
+
+// Unwrap gives the cause.
+func (u Unreachable) Unwrap() error { return u.Err }
 
 // Fatal is an error that trying again does not mend (a missing file, refused
 // credentials): the worker stops and says so.

@@ -145,13 +145,13 @@ func (s *Source) idle() error {
 		err = s.usurped
 	}
 	s.mu.Unlock()
-	if err != nil {
-		return err
+	if h := s.health.Err(); err == nil && h != nil {
+		err = s.explain("read topic "+s.cfg.Topic, h)
 	}
-	if h := s.health.Err(); h != nil {
-		return s.explain("read topic "+s.cfg.Topic, h)
+	if since := s.health.Since(); err != nil && !since.IsZero() && !sources.IsFatal(err) {
+		err = sources.Unreachable{Err: err, Since: since}
 	}
-	return nil
+	return err
 }
 
 // tellLoss tells the listener. It is false when another call of the listener

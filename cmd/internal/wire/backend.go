@@ -68,6 +68,12 @@ func (s *server) Status(context.Context) (api.World, error) {
 			w.Observed.States[p.Change.Addr] = state
 		}
 	}
+	for _, a := range st.Busy {
+		if state, ok := w.Observed.States[a]; ok && state.Activity == "" && state.Error == "" {
+			state.Activity = "a change is being carried out"
+			w.Observed.States[a] = state
+		}
+	}
 	for _, p := range st.Withheld {
 		if p.Change.Destructive && p.Change.Blocked == "" {
 			w.Waiting = append(w.Waiting, p.Change.Addr.String())

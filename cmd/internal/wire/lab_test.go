@@ -28,6 +28,7 @@ type lab struct {
 	client *api.Client
 	stop   func()
 	log    *slog.Logger // of the server; nil for none
+	ready  func() error // what is waited for when the server starts; nil: that everything runs
 	kafka  *kgo.Client
 	adm    *kadm.Client
 	addrs  []string // of the cluster; none: the broker of the server
@@ -96,6 +97,10 @@ func (l *lab) serve() {
 		}
 	}
 	l.t.Cleanup(l.stop)
+	if l.ready != nil {
+		l.until("the server is as expected", l.ready)
+		return
+	}
 	l.until("the server runs", func() error {
 		st, err := l.client.Status(l.t.Context())
 		if err != nil {

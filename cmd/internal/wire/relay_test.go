@@ -107,9 +107,9 @@ route "r" {
 }
 `
 
-func newRelay(t *testing.T, redeploy, route string) *relay {
+func newRelay(t *testing.T, redeploy, route string, opts ...kfake.Opt) *relay {
 	t.Helper()
-	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SleepOutOfOrder())
+	c, err := kfake.NewCluster(append(opts, kfake.NumBrokers(1), kfake.SleepOutOfOrder())...)
 	if err != nil {
 		t.Fatal(err)
 	}

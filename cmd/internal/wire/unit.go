@@ -223,6 +223,9 @@ func describe(s pipeline.Stats) (activity string, health reconcile.Health, err s
 	case pipeline.Retrying, pipeline.WaitingDeadLetters:
 		health = reconcile.Degraded
 		activity = fmt.Sprintf("%s (%d, %s)", s.Activity, s.Attempt, s.Error)
+	case pipeline.Partitioned:
+		health = reconcile.Degraded
+		activity = fmt.Sprintf("%s (since %s, %s)", s.Activity, s.CutOff.UTC().Format("15:04:05 UTC"), s.Error)
 	default:
 		health = reconcile.Running
 	}

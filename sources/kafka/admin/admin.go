@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"time"
 
@@ -38,7 +39,7 @@ func New(o client.Options) (*Admin, error) {
 		return nil, err
 	}
 	// A control plane tries again by itself; it wants to hear soon.
-	opts = append(opts, kgo.RetryTimeout(10*time.Second), kgo.MetadataMinAge(100*time.Millisecond))
+	opts = append(opts, kgo.RetryTimeout(10*time.Second), kgo.RequestTimeoutOverhead(5*time.Second), kgo.MetadataMinAge(100*time.Millisecond))
 	cl, err := kgo.NewClient(opts...)
 	if err != nil {
 		return nil, err
@@ -144,12 +145,12 @@ type config struct {
 
 // again asks up to three times where a broker has hung up: requests to several
 // brokers at once are not repeated by the library, and after a broker's
-// restart the first one meets its old connection.
+// restart the first one meets its old connection. Who has waited in vain does not wait again.
 func again(ctx context.Context, f func() error) error {
 	wait := 50 * time.Millisecond
 	for range 2 {
 		err := f()
-		if err == nil || !kgo.IsRetryableBrokerErr(err) && !kerr.IsRetriable(err) && !errors.Is(err, io.EOF) {
+		if err == nil || timedOut(err) || !kgo.IsRetryableBrokerErr(err) && !kerr.IsRetriable(err) && !errors.Is(err, io.EOF) {
 			return err
 		}
 		t := time.NewTimer(wait)
@@ -162,6 +163,10 @@ func again(ctx context.Context, f func() error) error {
 		wait *= 4
 	}
 	return f()
+}
+
+func timedOut(err error) bool {
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // await asks until ok holds, more and more seldom, and gives up with ctx.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -12,13 +13,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// Health hears of every attempt to connect. The client library retries
-// connecting for ever and in silence; this is how a route learns that its
-// cluster is gone.
+// Health hears of every attempt to connect, and of every answer. The client
+// library retries both for ever and in silence; this is how a route learns that its
+// cluster is gone, be it that connections are refused or that nobody answers on them.
 type Health struct {
-	mu     sync.Mutex // guards failed, alive
+	mu     sync.Mutex // guards everything below
 	failed map[string]failure
 	alive  map[string]bool
+	since  time.Time // of the first failure after the last answer
 }
 
 type failure struct {
@@ -34,18 +36,55 @@ const recent = 20 * time.Second
 // OnBrokerConnect is called by the client library after each attempt.
 func (h *Health) OnBrokerConnect(meta kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
 	addr := net.JoinHostPort(meta.Host, strconv.Itoa(int(meta.Port)))
+	if err != nil {
+		h.fail(addr, meta, err)
+	}
+}
+
+// OnBrokerRead is called by the client library after each answer, or what should have been
+// one. Only an answer shows that a broker is there: a network that swallows everything takes connections,
+// too. Of errors only those count that came after waiting in vain: idle connections
+// are closed all the time, and whether another can be made is heard of next.
+func (h *Health) OnBrokerRead(meta kgo.BrokerMetadata, _ int16, _ int, _, _ time.Duration, err error) {
+	addr := net.JoinHostPort(meta.Host, strconv.Itoa(int(meta.Port)))
+	if err != nil {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			h.fail(addr, meta, fmt.Errorf("no answer: %w", err))
+		}
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.since = time.Time{}
+	delete(h.failed, addr)
+	if h.alive == nil {
+		h.alive = map[string]bool{}
+	}
+	h.alive[addr] = true
+}
+
+func (h *Health) fail(addr string, meta kgo.BrokerMetadata, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.failed == nil {
-		h.failed, h.alive = map[string]failure{}, map[string]bool{}
+		h.failed = map[string]failure{}
 	}
-	if err != nil {
-		h.failed[addr] = failure{err: fmt.Errorf("broker %s: %w", addr, err), at: time.Now(), seed: meta.NodeID < 0}
-		delete(h.alive, addr)
-		return
+	now := time.Now()
+	h.failed[addr] = failure{err: fmt.Errorf("broker %s: %w", addr, err), at: now, seed: meta.NodeID < 0}
+	delete(h.alive, addr)
+	if h.since.IsZero() {
+		h.since = now
 	}
-	delete(h.failed, addr)
-	h.alive[addr] = true
+}
+
+// Since tells since when no broker has answered, zero while one does.
+func (h *Health) Since() time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.alive) > 0 {
+		return time.Time{}
+	}
+	return h.since
 }
 
 // Err gives why a broker that is needed does not answer, or nil. While any
