@@ -26,7 +26,6 @@ func (s listener) Assigned(parts []record.Position) {
 			old = w.gone[p.Partition]
 		}
 		if old != nil {
-			w.resolve(old, p)
 			old.end()
 			l.follow(old)
 		}
@@ -72,8 +71,8 @@ func (s listener) Revoked(ctx context.Context, parts []int32) {
 		if w.atMostOnce {
 			break // everything written is committed
 		}
-		if w.tx != nil && w.isBroken() {
-			break // its abort is the committer's
+		if w.tx != nil && w.isAborted() {
+			break // the rest is the committer's
 		}
 		if err := w.commit(ctx, l); err != nil && !errors.Is(err, sources.ErrNotAssigned) {
 			w.log.Warn("commit at revocation failed: records will be repeated", "partition", l.part, "error", err)

@@ -103,9 +103,12 @@ func (w *Worker) commitLast(life context.Context) bool {
 			return true
 		}
 		if ctx.Err() != nil || isPanic(err) || sources.IsFatal(err) || sinks.IsPermanent(err) {
-			if w.tx != nil {
+			switch {
+			case w.tx != nil && !w.isAborted():
+				err = fmt.Errorf("whether the last transaction was committed is not known; whoever reads on begins where the group stands: %w", err)
+			case w.tx != nil:
 				err = fmt.Errorf("the last transaction is given up, and what was in it will be read again: %w", err)
-			} else {
+			default:
 				err = fmt.Errorf("the last commit failed, so records will be repeated: %w", err)
 			}
 			w.stop(err)

@@ -49,6 +49,7 @@ type lab struct {
 	n    int           // workers made
 	rev  int           // of the program
 	wrap func(sinks.Transactional) sinks.Sink
+	from func(sources.Transacted) sources.Source
 }
 
 const labParts = 4
@@ -160,6 +161,9 @@ func (l *lab) start(onError configs.OnError) *labWorker {
 	src, err := source.New(sources.Deps{Route: "route.r"})
 	if err != nil {
 		l.t.Fatal(err)
+	}
+	if l.from != nil {
+		src = l.from(src.(sources.Transacted))
 	}
 	tx := sinkkafka.NewTransaction(sinkkafka.TransactionConfig{Client: l.o, ID: fmt.Sprintf("keystone.lab%d.route.r.0", l.n)})
 	to := sinkkafka.Config{Client: l.o, Topic: "out", Transaction: tx, Owns: true, BatchBytes: 1 << 20, Origin: true}

@@ -32,23 +32,31 @@ import (
 //     A: the transaction must not be committed: the position after batch 7 is
 //     not ours to store, and the next owner writes batch 7 again.
 //   - A: Commit is sent, the answer is lost. A: Abort ends what is open, so the
-//     outcome cannot change any more; then the source asks where the group is. A
-//     lane that begins at the position that was tried was committed.
+//     outcome cannot change any more; then the source asks where the group is.
+//     What stands at the position that was tried was committed, and counts. That is
+//     asked before the lanes end or begin again, whatever ends them: a route that stops
+//     or loses the partition has its last commit too, and nobody to ask after it.
 type transaction struct {
 	sink   sinks.Transactional
 	source sources.Transacted
 	hurry  chan struct{} // holds one token when a commit should not wait for its interval
 
-	wrote   bool  // something was given to the sink
-	plan    *plan // of what was given to it; one program per transaction
-	broken  error // why it cannot be committed
-	aborted bool  // it is broken, and the sink has ended it
-	unsure  bool  // it may have been committed
-	short   bool  // the one before was aborted: this one ends soon
+	wrote   bool    // something was given to the sink
+	plan    *plan   // of what was given to it; one program per transaction
+	broken  error   // why it cannot be committed
+	aborted bool    // it is broken, and the sink has ended it
+	unsure  []tried // it may have been committed with these
+	short   bool    // the one before was aborted: this one ends soon
 	backoff *backoff.ExponentialBackOff
 	tries   int // that were aborted since the last commit
 
 	poison map[int32]map[child]verdict // by partition: what the sink refused and would refuse again
+}
+
+// tried is a position that a commit had for a lane.
+type tried struct {
+	lane *lane
+	at   record.Position
 }
 
 // child is one output of the record at an offset; several with explode.
@@ -254,6 +262,9 @@ func (w *Worker) transact(ctx context.Context, leaving bool) error {
 		}
 	}
 	if leaving {
+		if taken, err := w.findOut(ctx); taken || err != nil {
+			return err
+		}
 		return fmt.Errorf("the transaction is aborted: %w", x.broken)
 	}
 	return w.abortTransaction(ctx)
@@ -363,7 +374,12 @@ func (w *Worker) endTransaction(ctx context.Context) error {
 	w.mu.Lock()
 	if err != nil {
 		err = fmt.Errorf("commit %s: %w", w.spec.Route.Addr, err)
-		x.wrote, x.unsure = wrote, unsure
+		x.wrote = wrote
+		if unsure {
+			for i, l := range lanes {
+				x.unsure = append(x.unsure, tried{l, done[i]})
+			}
+		}
 		if wrote {
 			w.breakTransaction(err)
 		}
@@ -434,24 +450,20 @@ func (w *Worker) abortTransaction(ctx context.Context) error {
 	}
 	if !x.aborted {
 		x.tries++
-		w.log.Warn("the transaction is aborted: its records are read again", "error", cause, "attempt", x.tries)
-		wait := x.backoff.NextBackOff()
-		if x.tries == 1 || w.stopping {
-			wait = 0
+		if x.unsure == nil {
+			w.log.Warn("the transaction is aborted: its records are read again", "error", cause, "attempt", x.tries)
 		}
-		w.unlock()
-		if wait > 0 {
+		if wait := x.backoff.NextBackOff(); x.tries > 1 && !w.stopping {
+			w.unlock()
 			sleep(ctx, wait)
+			w.mu.Lock()
 		}
-		err := guard("abort", func() error { return x.sink.Abort(ctx) })
-		w.mu.Lock()
-		if err != nil {
-			return fmt.Errorf("abort the transaction of %s: %w", w.spec.Route.Addr, err)
+		if err := w.abortSink(ctx); err != nil {
+			return err
 		}
-		x.aborted = true
-		for _, l := range w.lanes {
-			l.touched = false
-		}
+	}
+	if _, err := w.findOut(ctx); err != nil {
+		return err
 	}
 	for (w.writing > 0 || w.lettersOut > 0) && ctx.Err() == nil {
 		w.changed.Wait()
@@ -464,6 +476,10 @@ func (w *Worker) abortTransaction(ctx context.Context) error {
 			l.end() // whoever comes next reads it again
 		}
 	} else {
+		if w.leaving() {
+			// The source waits for the revocation, and the revocation for us.
+			return fmt.Errorf("read %s again after partitions have changed hands: %w", w.spec.Route.From.Addr, sources.ErrNotAssigned)
+		}
 		w.unlock()
 		err := guard("rewind", func() error { return x.source.Rewind(ctx) })
 		w.mu.Lock()
@@ -471,17 +487,73 @@ func (w *Worker) abortTransaction(ctx context.Context) error {
 			return fmt.Errorf("read %s again after an aborted transaction: %w", w.spec.Route.From.Addr, err)
 		}
 	}
-	x.wrote, x.plan, x.broken, x.aborted, x.unsure, x.short = false, nil, nil, false, false, true
+	x.wrote, x.plan, x.broken, x.aborted, x.short = false, nil, nil, false, true
 	return nil
 }
 
-// resolve counts what a commit of unknown outcome had in the old lane, where
-// its successor begins behind it. Nobody else can have stored that position: the partition was ours all the time.
-func (w *Worker) resolve(old *lane, start record.Position) {
-	if w.tx != nil && w.tx.unsure && !old.over && start.Offset >= old.finished.Offset && start.Offset > old.committed.Offset {
-		old.committed = start
-		old.keep()
+// leaving tells that a revocation is under way.
+func (w *Worker) leaving() bool {
+	for _, l := range w.lanes {
+		if l.revoking && !l.over {
+			return true
+		}
 	}
+	return false
+}
+
+// abortSink ends what is open in the sink. mu is held, and given up meanwhile.
+func (w *Worker) abortSink(ctx context.Context) error {
+	w.unlock()
+	err := guard("abort", func() error { return w.tx.sink.Abort(ctx) })
+	w.mu.Lock()
+	if err != nil {
+		return fmt.Errorf("abort the transaction of %s: %w", w.spec.Route.Addr, err)
+	}
+	w.tx.aborted = true
+	for _, l := range w.lanes {
+		l.touched = false
+	}
+	return nil
+}
+
+// findOut decides a commit of unknown outcome, if there was one: the group has the positions
+// that were tried, or the transaction is aborted. Those of lanes that ended meanwhile are not
+// looked at: they may be another owner's. mu is held, and given up meanwhile.
+func (w *Worker) findOut(ctx context.Context) (taken bool, err error) {
+	x := w.tx
+	if x.unsure == nil {
+		return false, nil
+	}
+	if !x.aborted {
+		if err := w.abortSink(ctx); err != nil {
+			return false, err
+		}
+	}
+	var stored []record.Position
+	w.unlock()
+	err = guard("stored", func() (err error) { stored, err = x.source.Stored(ctx); return err })
+	w.mu.Lock()
+	if err != nil {
+		return false, fmt.Errorf("find out whether the transaction of %s was committed: %w", w.spec.Route.Addr, err)
+	}
+	for _, e := range x.unsure {
+		l := e.lane
+		at := slices.IndexFunc(stored, func(p record.Position) bool { return p.Partition == l.part })
+		if l.over || at < 0 || stored[at].Offset != e.at.Offset {
+			continue
+		}
+		taken = true
+		l.committed = e.at
+		l.keep()
+		w.known[l.part] = e.at
+		w.forgive(l.part, e.at.Offset)
+	}
+	x.unsure = nil
+	w.log.Warn("the outcome of a commit was not known, and the group was asked", "committed", taken, "error", x.broken)
+	if taken {
+		return true, w.mirror(ctx)
+	}
+	return false, nil
 }
 
 // transactionDue waits until it is time to end the transaction. That is also when another plan
@@ -508,9 +580,9 @@ func (w *Worker) transactionDue(ctx context.Context) {
 
 const shortTransaction = 100 * time.Millisecond
 
-// isBroken tells whether the transaction is.
-func (w *Worker) isBroken() bool {
+// isAborted tells that the transaction is broken, and that no commit of it was tried that could have taken effect.
+func (w *Worker) isAborted() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.tx.broken != nil
+	return w.tx.broken != nil && w.tx.unsure == nil
 }

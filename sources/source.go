@@ -69,6 +69,10 @@ type Transacted interface {
 	// waiting for a transaction that is being decided: the listener hears
 	// Assigned for each before Rewind returns.
 	Rewind(ctx context.Context) error
+	// Stored gives what is stored for the assigned partitions that have something stored,
+	// waiting for a transaction that is being decided. It may be called while
+	// the listener is told of a revocation: those partitions are still assigned.
+	Stored(ctx context.Context) ([]record.Position, error)
 }
 
 // Joiner is a Source that shares its partitions with other readers of the same name. Joined is

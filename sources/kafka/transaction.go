@@ -141,6 +141,23 @@ func (s *Source) startAgain(ctx context.Context) error {
 	return nil
 }
 
+// Stored asks the group, and leaves out lanes that were lost before it answered.
+func (s *Source) Stored(ctx context.Context) ([]record.Position, error) {
+	stored, err := s.stable(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []record.Position
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p, l := range s.lanes {
+		if o, ok := stored[p]; ok && l.open {
+			out = append(out, s.position(p, o.At, o.LeaderEpoch))
+		}
+	}
+	return out, nil
+}
+
 // againWithin bounds it: meanwhile the group cannot rebalance.
 const againWithin = 15 * time.Second
 
