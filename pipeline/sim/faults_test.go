@@ -298,6 +298,7 @@ func (w *world) rewind() bool {
 	if !w.await(10*time.Minute, "the group is empty", empty) {
 		return true
 	}
+	w.o.rewinding()
 	os := kadm.Offsets{}
 	if g := w.cluster.GroupInfo(w.o.group); g != nil {
 		for _, p := range w.cluster.PartitionInfos("in") {

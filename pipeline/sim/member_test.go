@@ -70,6 +70,9 @@ func (s *scenario) route() *configs.Route {
 	}
 }
 
+// rebalanceTimeout is how long the group waits for its members to join.
+const rebalanceTimeout = 15 * time.Second
+
 // maxMessage is what the sink's topic takes; refused records are larger.
 const maxMessage = 4096
 
@@ -85,7 +88,7 @@ func (m *member) start() {
 	}
 	src := sourcekafka.Config{
 		Client: o, Topic: "in", Group: w.o.group, ReadCommitted: true, BatchRecords: s.batch, Linger: 50 * time.Millisecond, FetchWait: time.Second,
-		SessionTimeout: s.session, RebalanceTimeout: 15 * time.Second, RevokeTimeout: 7 * time.Second,
+		SessionTimeout: s.session, RebalanceTimeout: rebalanceTimeout, RevokeTimeout: 7 * time.Second,
 	}
 	if s.static {
 		src.Instance = m.name
@@ -109,12 +112,14 @@ func (m *member) start() {
 	w.trace("%s starts", p.name)
 	w.mu.Lock()
 	w.running = append(w.running, p.worker)
+	w.wires = append(w.wires, p.link)
 	w.mu.Unlock()
 	w.work.Go(func() {
 		err := p.worker.Run(ctx)
 		st := p.worker.Stats()
 		w.mu.Lock()
 		w.running = slices.DeleteFunc(w.running, func(x *pipeline.Worker) bool { return x == p.worker })
+		w.wires = slices.DeleteFunc(w.wires, func(x *link) bool { return x == p.link })
 		w.mu.Unlock()
 		w.o.ended(p.name, &st)
 		w.trace("%s ended: %v", p.name, err)

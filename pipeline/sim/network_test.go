@@ -21,8 +21,9 @@ import (
 
 // link is the network of one process: all its connections to brokers.
 type link struct {
-	w    *world
-	name string
+	w       *world
+	name    string
+	rewinds int // before the process began
 
 	mu     sync.Mutex // guards everything below
 	dead   bool       // the process is gone: nothing of it moves any more
@@ -32,6 +33,8 @@ type link struct {
 	dials  map[string]int
 	rules  []*rule
 	frozen bool
+	id     string // the member of the group that the process believes to be
+	forgot bool   // the group has given it up meanwhile
 }
 
 // rule is what befalls the next message of one kind.
@@ -51,7 +54,7 @@ const (
 )
 
 func newLink(w *world, name string) *link {
-	return &link{w: w, name: name, conns: map[*conn]struct{}{}, dials: map[string]int{}, thaw: closed()}
+	return &link{w: w, name: name, rewinds: w.o.rewinds(), conns: map[*conn]struct{}{}, dials: map[string]int{}, thaw: closed()}
 }
 
 func closed() chan struct{} { c := make(chan struct{}); close(c); return c }
@@ -181,6 +184,32 @@ func (l *link) add(r *rule) {
 	l.rules = append(l.rules, r)
 }
 
+// member notes as whom the process knows itself in the group; empty: it has left, or was told.
+func (l *link) member(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.id, l.forgot = id, false
+}
+
+// believes gives the member that a living process believes to be.
+func (l *link) believes() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.dead {
+		return ""
+	}
+	return l.id
+}
+
+// forget notes that the group has given the member up; true: it is new.
+func (l *link) forget() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	was := l.forgot
+	l.forgot = true
+	return !was
+}
+
 // take finds a rule for a message and uses it up.
 func (l *link) take(key kmsg.Key, response bool) *rule {
 	l.mu.Lock()
@@ -220,6 +249,7 @@ type message struct {
 	version int16
 	req     kmsg.Request // where the oracle looks at it
 	seen    any          // the oracle's own, from request to response
+	late    bool         // it was on its way for longer than a process believes what it has looked up
 }
 
 // close ends the connection for the process. The broker notices when it has
@@ -299,12 +329,13 @@ func (c *conn) pumpUp() {
 		if err != nil {
 			return
 		}
-		m := parseRequest(frame)
+		m, sent := parseRequest(frame), time.Now()
 		// What was on its way when a process died may still arrive.
 		if !c.pass(c.up, m.key, false) && !(c.late && c.l.isDead()) {
 			return
 		}
 		c.l.w.trace("%s -> %s", c.l.name, m.key.Name())
+		m.late = time.Since(sent) > 5*time.Second
 		c.l.w.request(c.l, m)
 		c.mu.Lock()
 		c.asked = append(c.asked, m)
@@ -333,6 +364,7 @@ func (c *conn) pumpDown() {
 			continue
 		}
 		c.l.w.trace("%s <- %s", c.l.name, m.key.Name())
+		c.l.w.heard(c.l, m, frame)
 		if _, err := c.proxy.Write(frame); err != nil {
 			c.close()
 		}
@@ -340,7 +372,7 @@ func (c *conn) pumpDown() {
 }
 
 // watched are the requests that the oracle looks into.
-var watched = map[kmsg.Key]bool{kmsg.Produce: true, kmsg.OffsetCommit: true, kmsg.TxnOffsetCommit: true, kmsg.EndTxn: true}
+var watched = map[kmsg.Key]bool{kmsg.JoinGroup: true, kmsg.SyncGroup: true, kmsg.Heartbeat: true, kmsg.Produce: true, kmsg.OffsetCommit: true, kmsg.TxnOffsetCommit: true, kmsg.EndTxn: true}
 
 func parseRequest(frame []byte) *message {
 	r := kbin.Reader{Src: frame[4:]}

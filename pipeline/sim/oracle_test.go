@@ -4,10 +4,12 @@ package sim
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -63,6 +65,7 @@ type oracle struct {
 	byID      map[string]*entry
 	logs      map[int32][]*entry // in order
 	committed map[int32]int64    // by the answers to commits
+	past      []map[int32]int64  // what was committed at each rewind
 	read      map[int32]int64    // how far any worker has read
 	problems  []string
 	topics    map[[16]byte]string
@@ -95,42 +98,96 @@ func (w *world) rejects(id string) bool {
 }
 
 // arrived notes that the sink or the dead letters have a record.
-func (w *world) arrived(letters bool, id string) {
+func (w *world) arrived(l *link, letters bool, id string) {
+	w.unheard(l, []string{id})
 	w.o.mu.Lock()
 	defer w.o.mu.Unlock()
-	w.o.arrived(letters, id)
+	w.o.arrived(l, letters, id)
 }
 
-func (o *oracle) arrived(letters bool, id string) {
+func (o *oracle) arrived(l *link, letters bool, id string) {
 	e := o.byID[id]
 	if letters {
 		e.lettersHave = true
 	} else {
 		e.sinkHas = true
 	}
-	o.reached(e)
+	o.reached(l, e)
 }
 
 // reached notes that a record is on its way into the sink or the dead letters.
-func (o *oracle) reached(e *entry) {
+func (o *oracle) reached(l *link, e *entry) {
 	o.read[e.part] = max(o.read[e.part], e.offset+1)
-	o.checkClaim(e)
+	o.checkClaim(l, e)
 }
 
-// checkClaim holds a write to at_most_once: the commit was acknowledged before it.
-func (o *oracle) checkClaim(e *entry) {
-	if o.guarantee == configs.AtMostOnce && e.offset >= o.committed[e.part] {
-		o.problem("%s is written before its position is committed (%d)", e.id, o.committed[e.part])
+// checkClaim holds a write to at_most_once: the commit was acknowledged before it. What
+// a process left in the network arrives after a rewind, too: it was written on the word
+// of the commits before the rewind, as every process lives between two of them.
+func (o *oracle) checkClaim(l *link, e *entry) {
+	committed := o.committed
+	if l.rewinds < len(o.past) {
+		committed = o.past[l.rewinds]
 	}
+	if o.guarantee == configs.AtMostOnce && e.offset >= committed[e.part] {
+		o.problem("%s is written before its position is committed (%d)", e.id, committed[e.part])
+	}
+}
+
+// givenUp looks for processes that the group has given up and that have not heard of it: a
+// heartbeat found no coordinator, or a JoinGroup waits for an answer that never comes (the
+// embedded broker ends the session of a member that waits, without a word). Such a
+// process keeps its partitions, and who gets them repeats what it has in flight.
+func (w *world) givenUp() {
+	for _, l := range w.links() {
+		if id := l.believes(); id != "" && !w.groupHas(id) && l.forget() {
+			w.fault("given up unheard", "%s", l.name)
+		}
+	}
+}
+
+// unheard counts a fault against what a process writes after the group gave it up and before
+// it hears so. One that has heard, or left by its own will, gets no mercy.
+func (w *world) unheard(l *link, ids []string) {
+	id := l.believes()
+	if id == "" || w.groupHas(id) {
+		return
+	}
+	w.givenUp()
+	w.o.mu.Lock()
+	defer w.o.mu.Unlock()
+	for _, id := range ids {
+		w.o.byID[id].risk++
+	}
+}
+
+// links gives those of the processes that run.
+func (w *world) links() []*link {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.wires)
+}
+
+// groupHas tells whether the broker counts a member to the group.
+func (w *world) groupHas(id string) bool {
+	g := w.cluster.GroupInfo(w.o.group)
+	return g != nil && slices.ContainsFunc(g.Members, func(m kfake.GroupMember) bool { return m.MemberID == id })
 }
 
 // request sees a request when it reaches a broker.
 func (w *world) request(l *link, m *message) {
 	switch m.key {
-	case kmsg.JoinGroup, kmsg.LeaveGroup:
+	case kmsg.JoinGroup:
 		w.mark() // what a rebalance finds in flight may repeat
+	case kmsg.LeaveGroup:
+		l.member("")
+		w.mark()
 	case kmsg.Produce:
-		m.seen = w.o.produced(m.req.(*kmsg.ProduceRequest))
+		ids := w.o.produced(l, m.req.(*kmsg.ProduceRequest))
+		m.seen = ids
+		for _, of := range ids {
+			w.unheard(l, of)
+		}
 	case kmsg.OffsetCommit:
 		m.seen = w.o.checkCommit(l.name, m.req.(*kmsg.OffsetCommitRequest))
 	}
@@ -139,10 +196,35 @@ func (w *world) request(l *link, m *message) {
 // response sees a broker's answer when the broker gives it.
 func (w *world) response(l *link, m *message, frame []byte) {
 	switch m.key {
+	case kmsg.JoinGroup:
+		w.givenUp() // a generation begins, and whoever is not in it does not know
 	case kmsg.Produce:
-		w.o.acknowledged(w, parseResponse(m, frame).(*kmsg.ProduceResponse), m.seen.(map[partition][]string))
+		w.o.acknowledged(w, l, parseResponse(m, frame).(*kmsg.ProduceResponse), m.seen.(map[partition][]string))
 	case kmsg.OffsetCommit:
-		w.o.commit(w, l.name, m.req.(*kmsg.OffsetCommitRequest), parseResponse(m, frame).(*kmsg.OffsetCommitResponse), m.seen.(map[int32]string))
+		w.o.commit(w, l.name, m, parseResponse(m, frame).(*kmsg.OffsetCommitResponse), m.seen.(map[int32]string))
+	}
+}
+
+// heard sees what the group answers when the process gets it.
+func (w *world) heard(l *link, m *message, frame []byte) {
+	var code int16
+	switch m.key {
+	case kmsg.JoinGroup:
+		resp := parseResponse(m, frame).(*kmsg.JoinGroupResponse)
+		if code = resp.ErrorCode; code == 0 {
+			l.member(resp.MemberID)
+		}
+	case kmsg.SyncGroup:
+		code = parseResponse(m, frame).(*kmsg.SyncGroupResponse).ErrorCode
+	case kmsg.Heartbeat:
+		code = parseResponse(m, frame).(*kmsg.HeartbeatResponse).ErrorCode
+	}
+	switch code {
+	case kerr.UnknownMemberID.Code, kerr.IllegalGeneration.Code, kerr.FencedInstanceID.Code:
+		w.mark() // it drops what it has in flight, and reads it again
+		if m.key != kmsg.JoinGroup {
+			l.member("") // else the library joins as a new member, and keeps the partitions meanwhile
+		}
 	}
 }
 
@@ -160,7 +242,7 @@ func (o *oracle) topic(name string, id [16]byte) string {
 }
 
 // produced gives the ids of the records of a request.
-func (o *oracle) produced(req *kmsg.ProduceRequest) map[partition][]string {
+func (o *oracle) produced(l *link, req *kmsg.ProduceRequest) map[partition][]string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	ids := map[partition][]string{}
@@ -183,14 +265,14 @@ func (o *oracle) produced(req *kmsg.ProduceRequest) map[partition][]string {
 					}
 				}
 				ids[at] = append(ids[at], id)
-				o.reached(o.byID[id])
+				o.reached(l, o.byID[id])
 			}
 		}
 	}
 	return ids
 }
 
-func (o *oracle) acknowledged(w *world, resp *kmsg.ProduceResponse, ids map[partition][]string) {
+func (o *oracle) acknowledged(w *world, l *link, resp *kmsg.ProduceResponse, ids map[partition][]string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.guarantee == configs.ExactlyOnce {
@@ -200,11 +282,15 @@ func (o *oracle) acknowledged(w *world, resp *kmsg.ProduceResponse, ids map[part
 		for _, p := range t.Partitions {
 			at := partition{o.topic(t.Topic, t.TopicID), p.Partition}
 			w.trace("%s of %d: %s, error code %d", at.topic, at.part, strings.Join(ids[at], " "), p.ErrorCode)
-			if p.ErrorCode != 0 {
-				continue
-			}
 			for _, id := range ids[at] {
-				o.arrived(at.topic == "letters", id)
+				switch p.ErrorCode {
+				case kerr.RequestTimedOut.Code, kerr.NotEnoughReplicasAfterAppend.Code:
+					o.byID[id].risk++ // it is written, and the process cannot know
+				}
+				if p.ErrorCode != 0 {
+					continue
+				}
+				o.arrived(l, at.topic == "letters", id)
 			}
 		}
 	}
@@ -236,7 +322,8 @@ func (o *oracle) gap(who string, part int32, offset int64) string {
 	return ""
 }
 
-func (o *oracle) commit(w *world, who string, req *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, wrong map[int32]string) {
+func (o *oracle) commit(w *world, who string, m *message, resp *kmsg.OffsetCommitResponse, wrong map[int32]string) {
+	req := m.req.(*kmsg.OffsetCommitRequest)
 	failed := map[int32]bool{}
 	for _, t := range resp.Topics {
 		for _, p := range t.Partitions {
@@ -254,7 +341,13 @@ func (o *oracle) commit(w *world, who string, req *kmsg.OffsetCommitRequest, res
 			if s := wrong[p.Partition]; s != "" {
 				o.problem("%s", s)
 			}
-			if p.Offset < o.committed[p.Partition] {
+			switch back := p.Offset < o.committed[p.Partition]; {
+			case back && req.Generation < 0 && m.late:
+				// The group's first offsets, which the network held back until the group had begun, and was
+				// empty again: docs/guarantees.md does not promise that it does not begin anew.
+				w.trace("%s begins the group again", who)
+				o.repeats(p.Partition, p.Offset, o.committed[p.Partition])
+			case back:
 				o.problem("%s moves partition %d back from %d to %d", who, p.Partition, o.committed[p.Partition], p.Offset)
 			}
 			o.committed[p.Partition] = p.Offset
@@ -303,17 +396,35 @@ func (w *world) risk(rs []record.Record) {
 	}
 }
 
+// rewinding notes that a rewind begins: no process runs, and those that come are of another life.
+func (o *oracle) rewinding() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.past = append(o.past, maps.Clone(o.committed))
+}
+
+// rewinds tells how many there were.
+func (o *oracle) rewinds() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.past)
+}
+
 // rewound notes that reading begins again at an offset: all that lies between may repeat.
 func (o *oracle) rewound(part int32, to, from int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.repeats(part, to, from)
+	o.committed[part] = to
+}
+
+func (o *oracle) repeats(part int32, to, from int64) {
 	for _, e := range o.logs[part] {
 		if e.offset >= to && e.offset < from {
 			e.risk++
 			e.rewinds++
 		}
 	}
-	o.committed[part] = to
 }
 
 // removed notes that the log begins at an offset.

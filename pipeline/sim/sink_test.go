@@ -173,7 +173,7 @@ func (s *scripted) take(part int32, id string) {
 	s.dest.mu.Lock()
 	s.dest.log = append(s.dest.log, arrival{part, id})
 	s.dest.mu.Unlock()
-	s.w.arrived(s.dest == s.w.letters, id)
+	s.w.arrived(s.l, s.dest == s.w.letters, id)
 	s.w.trace("%s writes %s", s.l.name, id)
 }
 

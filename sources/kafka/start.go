@@ -70,7 +70,9 @@ func listStart(ctx context.Context, adm *kadm.Client, topic string, s start) (ma
 // offsets. If B commits before A joins, A reads what B committed; nobody has
 // read anything yet. What remains is B sleeping, between looking and
 // committing, for so long that A joins, commits and leaves: so an answer
-// older than resolveWithin is not acted upon.
+// older than resolveWithin is not acted upon. And B's request being held back by the
+// network for so long, and arriving while nobody is in the group: Kafka takes it, and
+// what A committed is read again. Nothing on our side can take it back.
 func (s *Source) resolveStart(ctx context.Context, mirror []record.Position) error {
 	for {
 		looked := time.Now()
