@@ -206,6 +206,7 @@ type status struct {
 		Health   string `json:"health"`
 		Error    string `json:"error"`
 		Lag      *int64 `json:"lag"`
+		Restarts int    `json:"restarts"`
 		Counters *struct {
 			Read, Delivered, Filtered, Dropped int64
 			DeadLettered                       int64 `json:"dead_lettered"`

@@ -2,22 +2,27 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strconv"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-const reloadsConfig = `
-keystone { namespace = %q }
+const reloadConfig = `
+keystone {
+  namespace = %q
+}
 
-cluster "main" { brokers = [%q] }
+cluster "main" {
+  brokers = [%q]
+}
 
 stream "in" {
   topic      = %q
@@ -35,188 +40,180 @@ stream "neighbour" {
 }
 
 route "changed" {
-  from    = stream.in
-  filter  = %q
-  project = { p = "p", seq = "seq", at = "at", program = "%d" }
-  to      = stream.changed
+  from   = stream.in
+  filter = %q
+  project = {
+    p   = "p"
+    seq = "seq"
+    rev = "%d"
+  }
+  to = stream.changed
 }
 
 route "neighbour" {
-  from    = stream.in
-  filter  = "true"
-  project = { p = "p", seq = "seq", at = "at", program = "0" }
-  to      = stream.neighbour
+  from = stream.in
+  project = {
+    p   = "p"
+    seq = "seq"
+    rev = "0"
+  }
+  to = stream.neighbour
 }
 `
 
-// stamped is an event of the load and which program processed it.
-type stamped struct {
-	P       int   `json:"p"`
-	Seq     int   `json:"seq"`
-	At      int64 `json:"at"`
-	Program int   `json:"program"`
+// member is who is in a consumer group, and since which rebalance.
+type member struct {
+	ids        []string
+	generation int32
 }
 
-// pauses is how long events took, and the longest a partition had nothing to show.
-type pauses struct{ latency, gap []time.Duration }
-
-func (p pauses) String() string {
-	return fmt.Sprintf("latency p50 %v p99 %v max %v; gap between deliveries p50 %v p99 %v max %v",
-		quantile(p.latency, 0.5), quantile(p.latency, 0.99), largest(p.latency), quantile(p.gap, 0.5), quantile(p.gap, 0.99), largest(p.gap))
-}
-
-// quantile gives a quantile of a sample, 0 of none.
-func quantile(d []time.Duration, q float64) time.Duration {
-	if len(d) == 0 {
-		return 0
-	}
-	d = slices.Sorted(slices.Values(d))
-	return d[int(float64(len(d)-1)*q)].Round(10 * time.Microsecond)
-}
-
-func largest(d []time.Duration) time.Duration { return quantile(d, 1) }
-
-// TestRealReloads edits the files of a route while events flow, again as soon as
-// the last edit is seen in the output: nothing is lost, repeated or out of order, each program
-// takes over from the one before at one place of each partition. KEYSTONE_RELOADS is how often; the log
-// has the pauses of that route and of another one, with reloads and without (`make reloads`).
-func TestRealReloads(t *testing.T) {
-	n, err := strconv.Atoi(os.Getenv("KEYSTONE_RELOADS"))
+// memberOf describes a group with one member. No request gives the generation; a heartbeat
+// is refused if it has another, so that one of them is taken.
+func memberOf(t *testing.T, adm *kadm.Client, req kmsg.Requestor, group string) (m member) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	gs, err := adm.DescribeGroups(ctx, group)
 	if err != nil {
-		n = 50
+		t.Fatal(err)
 	}
-	addr, dir, namespace, in := broker(t), t.TempDir(), name("reloads-"), name("in-")
-	targets := []string{name("changed-"), name("neighbour-")}
-	edit := func(program int) {
-		config(t, dir, fmt.Sprintf(reloadsConfig, namespace, addr, in, targets[0], targets[1], fmt.Sprintf("seq >= %d", -program), program))
+	for _, of := range gs[group].Members {
+		m.ids = append(m.ids, of.MemberID)
 	}
-	edit(0)
+	if gs[group].State != "Stable" || len(m.ids) != 1 {
+		t.Fatalf("group %s is %s with the members %v", group, gs[group].State, m.ids)
+	}
+	for m.generation = range int32(1000) {
+		beat := kmsg.NewPtrHeartbeatRequest()
+		beat.Group, beat.MemberID, beat.Generation = group, m.ids[0], m.generation
+		resp, err := beat.RequestWith(ctx, req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch err := kerr.ErrorForCode(resp.ErrorCode); {
+		case err == nil:
+			return m
+		case !errors.Is(err, kerr.IllegalGeneration):
+			t.Fatalf("group %s, generation %d: %v", group, m.generation, err)
+		}
+	}
+	t.Fatalf("group %s has rebalanced a thousand times", group)
+	return m
+}
+
+// TestRealReloads edits one route again and again while events flow through it and through its
+// neighbour: both copy every event once and in order, each edit is taken in every partition, no
+// worker is restarted, and nobody joins a group again. In turn with the edits the same number of events flows
+// without any; the log has the pauses of both. `make reloads` edits a thousand times.
+func TestRealReloads(t *testing.T) {
+	t.Parallel()
+	reloads, turn := 50, 10
+	if s := os.Getenv("KEYSTONE_RELOADS"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < turn {
+			t.Fatalf("KEYSTONE_RELOADS=%s: want a number from %d", s, turn)
+		}
+		reloads = n
+	}
+	addr := broker(t)
+	const partitions, persecond = 4, 500
+	dir, namespace := t.TempDir(), name("e2e-")
+	in, changed, neighbour := name("in-"), name("changed-"), name("neighbour-")
+	cl := client(t, addr)
+	adm := kadm.NewClient(cl)
+	appended := "LogAppendTime"
+	for _, topic := range []string{in, changed, neighbour} {
+		if _, err := adm.CreateTopic(t.Context(), partitions, 1, map[string]*string{"message.timestamp.type": &appended}, topic); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write := func(rev int) {
+		// Always true, and another program each time.
+		config(t, dir, fmt.Sprintf(reloadConfig, namespace, addr, in, changed, neighbour, fmt.Sprintf("seq > -%d", rev+1), rev))
+	}
+	write(0)
 	p := serve(t, dir)
 	p.healthy("route.changed", "running")
 	p.healthy("route.neighbour", "running")
-
-	var phase, program atomic.Int64 // what is going on, and the last program seen
-	sent := [4]atomic.Int64{}
-	ctx, cancel := context.WithCancel(context.Background())
-	flowing, stop := context.WithCancel(ctx)
-	producer := make(chan error, 1)
-	cl := client(t, addr)
-	go func() {
-		tick := time.NewTicker(time.Millisecond)
-		defer tick.Stop()
-		var failed atomic.Pointer[error]
-		for flowing.Err() == nil {
-			for part := range sent {
-				v, _ := json.Marshal(stamped{P: part, Seq: int(sent[part].Load()), At: time.Now().UnixNano()}) // cannot fail
-				sent[part].Add(1)
-				cl.Produce(ctx, &kgo.Record{Topic: in, Partition: int32(part), Value: v}, func(_ *kgo.Record, err error) {
-					if err != nil {
-						failed.Store(&err)
-					}
-				})
-			}
-			<-tick.C
-		}
-		err := cl.Flush(ctx)
-		if f := failed.Load(); err == nil && f != nil {
-			err = *f
-		}
-		producer <- err
-	}()
-
-	// One reader for each target: figures by phase, and what is wrong.
-	type reading struct {
-		figures [2]pauses
-		err     error
+	a := watch(t, addr, partitions, in, changed, neighbour)
+	stop := steady(t, addr, in, partitions, persecond)
+	arrived := func(n int) int {
+		t.Helper()
+		var have int
+		a.wait(t, p, fmt.Sprintf("%d events in every partition", n), func() bool { have = a.count(); return have >= n })
+		return have
 	}
-	got := make([][4]atomic.Int64, 2)
-	readers := make([]chan reading, 2)
-	for i, target := range targets {
-		readers[i] = make(chan reading, 1)
-		r := client(t, addr, kgo.ConsumeTopics(target), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
-		go func() {
-			var out reading
-			var next, programs [4]int
-			var before [4]time.Time
-			for out.err == nil {
-				fs := r.PollFetches(ctx)
-				if ctx.Err() != nil {
-					break
-				}
-				now, in := time.Now(), phase.Load()
-				fs.EachRecord(func(rec *kgo.Record) {
-					var e stamped
-					err := json.Unmarshal(rec.Value, &e)
-					switch {
-					case out.err != nil:
-						return
-					case err != nil:
-						out.err = fmt.Errorf("%s: %w", rec.Value, err)
-						return
-					case e.Seq != next[e.P] || e.Program < programs[e.P]:
-						out.err = fmt.Errorf("%s after event %d and program %d", rec.Value, next[e.P]-1, programs[e.P])
-						return
-					}
-					next[e.P], programs[e.P] = e.Seq+1, e.Program
-					got[i][e.P].Store(int64(e.Seq + 1))
-					if in > 0 {
-						f := &out.figures[in-1]
-						f.latency = append(f.latency, now.Sub(time.Unix(0, e.At)))
-						if !before[e.P].IsZero() && now != before[e.P] {
-							f.gap = append(f.gap, now.Sub(before[e.P]))
-						}
-					}
-					before[e.P] = now
-					if i == 0 {
-						program.Store(int64(slices.Min(programs[:])))
-					}
-				})
-			}
-			readers[i] <- out
-		}()
+	at := arrived(10 * persecond) // everything is warm
+	groups := map[string]member{}
+	for _, route := range []string{"changed", "neighbour"} {
+		group := "keystone." + namespace + ".default.route." + route
+		groups[group] = memberOf(t, adm, cl, group)
 	}
-
-	phase.Store(1)
-	began := time.Now()
-	for i := 1; i <= n; i++ {
-		edit(i)
-		until(t, "program "+strconv.Itoa(i), func() error {
-			if at := program.Load(); at != int64(i) {
-				return fmt.Errorf("the output is of program %d", at)
-			}
-			return nil
-		})
-	}
-	took := time.Since(began)
-	phase.Store(2)
-	time.Sleep(took) // the run without reloads, as long
-	phase.Store(0)
-	stop()
-	if err := <-producer; err != nil {
+	before, err := p.status()
+	if err != nil {
 		t.Fatal(err)
 	}
-	until(t, "everything is delivered", func() error {
-		for i := range targets {
-			for part := range sent {
-				if g, s := got[i][part].Load(), sent[part].Load(); g != s {
-					return fmt.Errorf("%s: %d of %d events of partition %d", targets[i], g, s, part)
-				}
-			}
+
+	var calm, edited []spell
+	var taken figures // from an edit to its first event in the slowest partition
+	for rev := 0; rev < reloads; {
+		began := arrived(at)
+		for range min(turn, reloads-rev) {
+			rev++
+			start := time.Now()
+			write(rev)
+			a.wait(t, p, fmt.Sprintf("edit %d in every partition", rev), func() bool { return slices.Min(a.last[changed]) >= rev })
+			taken = append(taken, time.Since(start))
 		}
-		return nil
-	})
-	s, err := p.status()
-	if err != nil || s.Serial != int64(n+1) {
-		t.Errorf("the revision is %d after %d edits: %v", s.Serial, n, err)
+		ended := arrived(0)
+		edited = append(edited, spell{began, ended})
+		at = arrived(2*ended - began)
+		calm = append(calm, spell{ended, at})
+	}
+	sent := stop()
+	arrived(sent)
+	after, err := p.status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := after.Serial - before.Serial; n != int64(reloads) {
+		t.Errorf("%d serials for %d edits", n, reloads)
+	}
+	for _, s := range after.Addresses {
+		if s.Restarts != 0 || s.Error != "" {
+			t.Errorf("%s was restarted %d times; %s", s.Address, s.Restarts, s.Error)
+		}
+	}
+	for group, m := range groups {
+		if now := memberOf(t, adm, cl, group); now.generation != m.generation || !slices.Equal(now.ids, m.ids) {
+			t.Errorf("group %s was %+v and is %+v", group, m, now)
+		}
 	}
 	p.stop()
-	cancel()
-	for i, who := range []string{"the changed route", "its neighbour"} {
-		r := <-readers[i]
-		if r.err != nil {
-			t.Errorf("%s: %v", who, r.err)
+	ends, err := adm.ListEndOffsets(t.Context(), changed, neighbour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ends.Each(func(o kadm.ListedOffset) {
+		if o.Err != nil || o.Offset != int64(sent) {
+			t.Errorf("%s, partition %d has %d events, %d were sent (%v)", o.Topic, o.Partition, o.Offset, sent, o.Err)
 		}
-		t.Logf("%s, %d reloads in %v: %v", who, n, took.Round(time.Millisecond), r.figures[0])
-		t.Logf("%s, without reloads:  %v", who, r.figures[1])
+	})
+	must(t, "verify", "route.changed", dir) // by the programs that were stored, one for each edit
+
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	t.Logf("%d edits, %d events, %d partitions, %d events a second in each", reloads, partitions*sent, partitions, persecond)
+	t.Logf("from an edit to its first event in every partition: %v", taken)
+	for _, of := range []struct {
+		what   string
+		topic  string
+		within []spell
+	}{
+		{"the changed route, while it is edited", changed, edited}, {"the changed route, left alone", changed, calm},
+		{"the neighbour, while the other is edited", neighbour, edited}, {"the neighbour, left alone", neighbour, calm},
+	} {
+		t.Logf("%s: between batches %v", of.what, a.gaps(of.topic, of.within))
+		t.Logf("%s: from the source %v", of.what, a.delays(in, of.topic, of.within))
 	}
 }
