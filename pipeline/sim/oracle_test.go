@@ -249,6 +249,9 @@ func (o *oracle) produced(l *link, req *kmsg.ProduceRequest) map[partition][]str
 	for _, t := range req.Topics {
 		for _, p := range t.Partitions {
 			at := partition{o.topic(t.Topic, t.TopicID), p.Partition}
+			if len(p.Records) == 0 {
+				continue // the library gave the batch up while it wrote the request
+			}
 			var b kmsg.RecordBatch
 			if err := b.ReadFrom(p.Records); err != nil {
 				panic(err)
