@@ -398,7 +398,8 @@ func (w *Worker) endTransaction(ctx context.Context) error {
 		l.touched = false
 		l.fail(nil)
 	}
-	return w.mirror(ctx)
+	w.mirror(ctx)
+	return nil
 }
 
 // longest is how long a transaction may last: that of a worker that is well, and its end.
@@ -417,9 +418,9 @@ func (w *Worker) forgive(part int32, before int64) {
 }
 
 // mirror stores what is committed where the route is remembered. mu is held.
-func (w *Worker) mirror(ctx context.Context) error {
+func (w *Worker) mirror(ctx context.Context) {
 	if w.spec.Positions == nil {
-		return nil
+		return
 	}
 	all := make([]record.Position, 0, len(w.known))
 	for _, p := range w.known {
@@ -434,7 +435,6 @@ func (w *Worker) mirror(ctx context.Context) error {
 		w.note(fmt.Errorf("save positions of %s: %w", w.spec.Route.Addr, err))
 		w.log.Warn("positions are committed and not stored", "error", err)
 	}
-	return nil
 }
 
 // abortTransaction ends a broken transaction and has the lanes begin again. It is
@@ -551,7 +551,8 @@ func (w *Worker) findOut(ctx context.Context) (taken bool, err error) {
 	x.unsure = nil
 	w.log.Warn("the outcome of a commit was not known, and the group was asked", "committed", taken, "error", x.broken)
 	if taken {
-		return true, w.mirror(ctx)
+		w.mirror(ctx)
+		return true, nil
 	}
 	return false, nil
 }

@@ -158,11 +158,12 @@ func (s *Source) position(part int32, offset int64, epoch int32) record.Position
 // they carry this member's id and generation, and the broker refuses them once
 // the partition has a new owner.
 func (s *Source) revoked(_ context.Context, _ *kgo.Client, m map[string][]int32) {
-	lanes, parts := s.owned(m[s.cfg.Topic])
+	lanes, _ := s.owned(m[s.cfg.Topic])
 	if len(lanes) == 0 {
 		return
 	}
-	if lanes, parts = s.loseStrange(lanes); len(lanes) == 0 {
+	lanes, parts := s.loseStrange(lanes)
+	if len(lanes) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.RevokeTimeout)
