@@ -87,7 +87,7 @@ bench: build ## measure, print a table, write .cache/bench.json
 	go run ./cmd/internal/bench -out $(CACHE)/bench.json
 
 e2e: build ## run the tests against a real Apache Kafka, which this starts
-	.testenv/with-kafka go test -count=1 -timeout 20m -run 'Real' ./...
+	.testenv/with-kafka go test -count=1 -timeout 40m -run 'Real' ./...
 
 chaos: build ## break three real brokers, workers and edits for DURATION, as SEED chooses (0: by chance)
 	KEYSTONE_CHAOS=$(DURATION) KEYSTONE_CHAOS_SEED=$(SEED) .testenv/with-kafka go test -count=1 -v -timeout 120m -run '^TestRealChaos$$' ./cmd/internal/e2e
