@@ -1,6 +1,7 @@
 package pipeline_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -50,6 +51,7 @@ type lab struct {
 	rev  int           // of the program
 	wrap func(sinks.Transactional) sinks.Sink
 	from func(sources.Transacted) sources.Source
+	open func() // is called before the dead letters' sink is opened
 }
 
 const labParts = 4
@@ -177,8 +179,13 @@ func (l *lab) start(onError configs.OnError) *labWorker {
 	letters := sinkkafka.Config{Client: l.o, Topic: "letters", Transaction: tx, BatchBytes: 4_000_000}
 	w := &labWorker{l: l, err: make(chan error, 1), Worker: pipeline.New(pipeline.Spec{
 		Route: r, Program: program, Revision: 1, Source: src, Sink: sink,
-		DeadLetters: deadletter.NewStream(func() (sinks.Sink, error) { return letters.New(sinks.Deps{}) }),
-		Log:         slog.New(slog.DiscardHandler),
+		DeadLetters: deadletter.NewStream(func() (sinks.Sink, error) {
+			if l.open != nil {
+				l.open()
+			}
+			return letters.New(sinks.Deps{})
+		}),
+		Log: slog.New(slog.DiscardHandler),
 	})}
 	ctx, stop := context.WithCancelCause(context.Background())
 	w.stop = stop
@@ -224,7 +231,8 @@ func (l *lab) await(topic string, done func(seqs map[int32][]int) bool) map[int3
 				P   int32
 				Seq int
 			}
-			if err := json.Unmarshal(r.Value, &v); err != nil {
+			// A dead letter may have something behind the object.
+			if err := json.NewDecoder(bytes.NewReader(r.Value)).Decode(&v); err != nil {
 				l.t.Fatalf("%q: %v", r.Value[:min(len(r.Value), 80)], err)
 			}
 			seqs[v.P] = append(seqs[v.P], v.Seq)
@@ -627,6 +635,55 @@ func TestExactlyOnceRefusedRecord(t *testing.T) {
 	if c := w.Stats().Total; c.DeadLettered != labParts*6 {
 		t.Errorf("%+v", c)
 	}
+}
+
+// breaking fails the first write, once the dead letters of another lane are on their way,
+// and lets those get to the transaction only after it was aborted.
+type breaking struct {
+	sinks.Transactional
+	broke              atomic.Bool
+	ended              sync.Once
+	lettering, aborted chan struct{}
+}
+
+func (b *breaking) Write(ctx context.Context, rs *record.Batch, done func(error)) {
+	if b.broke.Swap(true) {
+		b.Transactional.Write(ctx, rs, done)
+		return
+	}
+	<-b.lettering
+	done(errors.New("not now"))
+}
+
+func (b *breaking) Abort(ctx context.Context) error {
+	err := b.Transactional.Abort(ctx)
+	b.ended.Do(func() { close(b.aborted) })
+	return err
+}
+
+// TestExactlyOnceLettersBehindAnAbort has dead letters on their way that reach the sink when their
+// transaction was aborted, as while their topic is made. Their records are read again, so they are in no transaction that is committed.
+func TestExactlyOnceLettersBehindAnAbort(t *testing.T) {
+	l := newLab(t)
+	b := &breaking{lettering: make(chan struct{}), aborted: make(chan struct{})}
+	l.wrap = func(s sinks.Transactional) sinks.Sink { b.Transactional = s; return b }
+	var first sync.Once
+	l.open = func() {
+		first.Do(func() { close(b.lettering) })
+		<-b.aborted
+	}
+	broken := func(seq int) bool { return seq%10 == 5 }
+	l.write(100, func(seq int, value string) string {
+		if broken(seq) {
+			value += "}"
+		}
+		return value
+	})
+	w := l.start(configs.DeadLetter)
+	l.settled()
+	w.drain()
+	l.once("letters", broken)
+	l.once("out", func(seq int) bool { return kept(seq) && !broken(seq) })
 }
 
 // TestExactlyOnceStopsBeforeRefusedRecord wants everything before the record and nothing after it.

@@ -45,6 +45,7 @@ type transaction struct {
 	plan    *plan   // of what was given to it; one program per transaction
 	broken  error   // why it cannot be committed
 	aborted bool    // it is broken, and the sink has ended it
+	late    bool    // with writes under way, which may have begun another one there
 	unsure  []tried // it may have been committed with these
 	short   bool    // the one before was aborted: this one ends soon
 	backoff *backoff.ExponentialBackOff
@@ -291,7 +292,7 @@ func (w *Worker) settleTransaction(ctx context.Context) {
 
 // quiet tells that what was given to the sink is finished.
 func (w *Worker) quiet() bool {
-	if w.writing > 0 || w.lettersOut > 0 {
+	if w.underWay() {
 		return false
 	}
 	for _, l := range w.lanes {
@@ -304,7 +305,7 @@ func (w *Worker) quiet() bool {
 
 // stuck tells that nothing will finish what is not: its lane may not write any more.
 func (w *Worker) stuck() bool {
-	if w.writing > 0 || w.lettersOut > 0 {
+	if w.underWay() {
 		return false
 	}
 	for _, l := range w.lanes {
@@ -465,11 +466,18 @@ func (w *Worker) abortTransaction(ctx context.Context) error {
 	if _, err := w.findOut(ctx); err != nil {
 		return err
 	}
-	for (w.writing > 0 || w.lettersOut > 0) && ctx.Err() == nil {
+	for w.underWay() && ctx.Err() == nil {
 		w.changed.Wait()
 	}
 	if err := context.Cause(ctx); err != nil {
 		return err
+	}
+	if x.late {
+		// A write that had not reached the sink by then, as of letters whose topic is
+		// being made, began a transaction of its own there, and is read again, too.
+		if err := w.abortSink(ctx); err != nil {
+			return err
+		}
 	}
 	if w.stopping {
 		for _, l := range w.lanes {
@@ -501,15 +509,19 @@ func (w *Worker) leaving() bool {
 	return false
 }
 
+// underWay tells that the sink or the dead letters have something without an answer.
+func (w *Worker) underWay() bool { return w.writing > 0 || w.lettersOut > 0 }
+
 // abortSink ends what is open in the sink. mu is held, and given up meanwhile.
 func (w *Worker) abortSink(ctx context.Context) error {
+	late := w.underWay()
 	w.unlock()
 	err := guard("abort", func() error { return w.tx.sink.Abort(ctx) })
 	w.mu.Lock()
 	if err != nil {
 		return fmt.Errorf("abort the transaction of %s: %w", w.spec.Route.Addr, err)
 	}
-	w.tx.aborted = true
+	w.tx.aborted, w.tx.late = true, late
 	for _, l := range w.lanes {
 		l.touched = false
 	}

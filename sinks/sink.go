@@ -96,6 +96,8 @@ type Transactional interface {
 	Commit(ctx context.Context, at record.GroupOffsets) error
 	// Abort ends whatever is open, also what a Commit left unknown. Writes that have no done
 	// yet get it, with an error. It is repeated until it succeeds; nothing can be written before.
+	// A Write that was called before and comes later is the next transaction's: who
+	// does not want it there calls Abort again when it has its done.
 	Abort(ctx context.Context) error
 }
 
