@@ -168,8 +168,8 @@ func (w *Worker) dispatch(in *record.Batch, p *plan, serial int64, only *lane) *
 		w.changed.Wait()
 	}
 	w.waiting = false
-	if mutation.On(mutation.SwapDrops) && l != nil && p != w.plan.Load() {
-		l.next = in.Next
+	if mutation.On(mutation.SwapDrops) && l != nil && l.ran != nil && p != l.ran {
+		l.ran, l.next = p, in.Next
 		w.mu.Unlock()
 		w.giveBack(in)
 		return l

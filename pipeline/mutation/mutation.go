@@ -16,7 +16,7 @@ const (
 	IgnorePartial   Name = "ignore_partial"   // records that a sink names as not written count as delivered
 	IgnoreUnknown   Name = "ignore_unknown"   // records of which the sink does not know count as delivered
 	LettersEarly    Name = "letters_early"    // dead letters count before they are acknowledged
-	SwapDrops       Name = "swap_drops"       // the batch that is read while the program is swapped is dropped
+	SwapDrops       Name = "swap_drops"       // the first batch after a swap of the program is dropped
 	ClaimLate       Name = "claim_late"       // at_most_once writes without waiting for the commit
 	RetryUnknown    Name = "retry_unknown"    // at_most_once tries again what may have been written
 	OffsetsOutside  Name = "offsets_outside"  // exactly_once commits positions beside the transaction
