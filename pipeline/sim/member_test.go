@@ -103,7 +103,7 @@ func (m *member) start() {
 	}
 	p.worker = pipeline.New(pipeline.Spec{
 		Route: s.route(), Program: w.programs[w.revision%2], Revision: int64(w.revision), Source: source, Log: log,
-		Sink:        w.newSink(p.link, o, s.sink, "out", w.dest, tx),
+		Sink: w.newSink(p.link, o, s.sink, "out", w.dest, tx),
 		DeadLetters: deadletter.NewStream(func() (sinks.Sink, error) {
 			if tx != nil {
 				time.Sleep(time.Duration(s.seed%3) * time.Second) // as while the topic is made
