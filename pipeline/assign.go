@@ -139,7 +139,7 @@ func (s listener) Lost(parts []int32) {
 	}
 }
 
-// DataLoss counts, and stops the route where on_data_loss says so.
+// DataLoss counts, and stops the route where on_data_loss says so. It is heard within Read.
 func (s listener) DataLoss(part int32, from, to int64) {
 	w := s.w
 	err := fmt.Errorf("records %d to %d of %s, partition %d, were removed before they were read", from, to-1, w.spec.Route.From.Addr, part)
@@ -149,6 +149,10 @@ func (s listener) DataLoss(part int32, from, to int64) {
 	w.lostBefore += max(to-from, 0)
 	if l := w.lanes[part]; l != nil {
 		l.lost += max(to-from, 0)
+		// What is read from here on is this lane's: the source says so from within the Read that
+		// gives it. Without this a batch that begins behind what the lane's predecessor had read, since
+		// all before it was removed, would be taken for the predecessor's (see stale).
+		l.before = record.Position{}
 	}
 	w.note(err)
 	if w.plan.Load().dataLossStops {

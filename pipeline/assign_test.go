@@ -148,6 +148,34 @@ func TestBatchOfAnEarlierAssignment(t *testing.T) {
 	}
 }
 
+// TestLossBehindAnEarlierAssignment: a partition comes back at a position whose records were removed
+// meanwhile, up to behind what the earlier lane had read. What is read then is the new lane's first batch.
+func TestLossBehindAnEarlierAssignment(t *testing.T) {
+	in(t, func(t *testing.T) {
+		src := newMemSource(5).add(0, values("v", 0, 20)...)
+		reads := 0
+		src.onRead = func() error {
+			if reads++; reads == 2 { // [0, 5) were read
+				synctest.Wait()
+				src.lose(0)
+				src.assign(0)
+				src.mu.Lock()
+				src.at[0] = 10
+				src.mu.Unlock()
+				src.l.DataLoss(0, src.logs[0][0].Offset, src.logs[0][10].Offset)
+			}
+			return nil
+		}
+		g := newRig(src, newMemSink(), testRoute(func(r *configs.Route) { r.Delivery.CommitInterval = time.Hour }))
+		g.start(t.Context())
+		g.wait(t)
+		want := append(values("v", 0, 5), values("v", 10, 20)...)
+		if got := g.sink.values(0); !slices.Equal(got, want) {
+			t.Errorf("delivered %v", got)
+		}
+	})
+}
+
 // TestBatchOnItsWayWhileItsPartitionComesBack: the new lane begins where the old one had
 // read to, or behind that, because another member went on meanwhile. The batch may be
 // the new lane's first, or one that it reads itself once more: nothing is delivered twice.

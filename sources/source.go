@@ -54,7 +54,8 @@ type Listener interface {
 	// Lost says that the partitions already belong to others: nothing is committed.
 	Lost(parts []int32)
 	// DataLoss says that records were removed before they were read:
-	// reading goes on at to, from was expected.
+	// reading goes on at to, from was expected. It is called within Read, which
+	// gives what follows only after it.
 	DataLoss(part int32, from, to int64)
 }
 
