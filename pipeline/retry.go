@@ -49,7 +49,7 @@ func (l *lane) retry(t *task) {
 		return
 	}
 	b := w.batch()
-	b.Topic, b.Partition, b.Next = t.out.Topic, t.out.Partition, t.out.Next
+	b.Of(t.out)
 	for _, i := range t.retry {
 		r := t.out.Records[i]
 		b.Records = append(b.Records, r)

@@ -90,7 +90,7 @@ func (s *shipment) pack() {
 	b := s.p.lane.w.batch()
 	for _, g := range s.segs {
 		out := g.t.out
-		b.Topic, b.Partition, b.Next = out.Topic, out.Partition, out.Next
+		b.Of(out)
 		for _, i := range g.idx {
 			r := out.Records[i]
 			b.Records = append(b.Records, r)

@@ -133,7 +133,7 @@ func (t *task) evaluateGuarded(ev evaluator) (err error) {
 // it allocates or locks while records evaluate without errors.
 func (t *task) evaluate(ev evaluator) {
 	in, out, limit := t.in, t.out, t.plan.maxRecord
-	out.Next = in.Next
+	out.Next, out.Revision = in.Next, t.plan.revision
 	program, _ := ev.(*eval.Eval)
 	sample := t.plan.sample.open()
 	for i := range in.Records {
@@ -162,6 +162,7 @@ func (t *task) evaluate(ev evaluator) {
 			}
 			t.delivered++
 			for j := have; j < len(out.Records); j++ {
+				out.Records[j].Child = int32(j - have)
 				t.outBytes += int64(len(out.Records[j].Key) + len(out.Records[j].Value))
 			}
 		case eval.Filtered:

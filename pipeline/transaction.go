@@ -145,13 +145,9 @@ func (l *lane) join(t *task) bool {
 
 // eachOutput calls f for every output with what names it in tx.poison.
 func (t *task) eachOutput(f func(i, src int32, c child)) {
-	var last, ordinal int32 = -1, 0
 	for i := range t.out.Records {
-		src := t.out.Records[i].Source
-		if ordinal++; src != last {
-			last, ordinal = src, 0
-		}
-		f(int32(i), src, child{t.in.Records[src].Offset, ordinal})
+		r := &t.out.Records[i]
+		f(int32(i), r.Source, child{t.in.Records[r.Source].Offset, r.Child})
 	}
 }
 
@@ -208,7 +204,7 @@ func (l *lane) sendRest(t *task) {
 		return
 	}
 	b := w.batch()
-	b.Topic, b.Partition, b.Next = t.out.Topic, t.out.Partition, t.out.Next
+	b.Of(t.out)
 	for _, i := range rest {
 		r := t.out.Records[i]
 		b.Records = append(b.Records, r)

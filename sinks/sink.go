@@ -11,6 +11,7 @@ import (
 
 	"keystone/configs/diag"
 	"keystone/configs/spec"
+	"keystone/dsl/types"
 	"keystone/pipeline/record"
 )
 
@@ -101,6 +102,64 @@ type Transactional interface {
 	Abort(ctx context.Context) error
 }
 
+// Chained is a Sink that stores, for each input partition, where reading goes on together with the
+// records that were written before: a chain of commits, each of which says from where to where it
+// goes and appears at once or not at all. done of a Write means "accepted". A position of the source
+// is worth nothing beside the chain: it is committed after it, for people to see and for others to wait on.
+//
+// The worker calls Begin for a partition before its first Write, and once more after Forget. It calls Cut, Durable and Forget
+// one at a time and never while a Write of a named partition is without its done.
+type Chained interface {
+	Sink
+	// Begin completes what a predecessor left half done and gives where the partition's chain ends:
+	// records before it are there and are not written again. from is where the source would begin,
+	// which is also the chain's first position where there is no chain yet. Where the chain ends behind
+	// from the records between would be missing, and the error is Permanent and says so.
+	// Other errors are temporary.
+	Begin(ctx context.Context, from record.Position) (record.Position, error)
+	// Due gives the partitions whose open records are many or old enough to be committed. It is quick.
+	Due() []int32
+	// Cut ends a commit for each partition that is named: everything that was written of it is before
+	// the position. It is quick: files are finished and commits made behind it, in the order of the cuts. A
+	// position without records before it makes no file, and may be left for the next cut.
+	Cut(at []record.Position)
+	// Durable gives, per partition, the last position of a cut that can no longer be lost, and why newer ones
+	// are not durable yet, where something fails and is tried again. A Permanent error ends the
+	// route; so does ErrFenced, and then the route begins anew.
+	Durable() ([]record.Position, error)
+	// Settle waits until no cut of the named partitions is on its way, or ctx ends.
+	Settle(ctx context.Context, parts []int32) error
+	// Forget gives up what was written of partitions and is not in a cut, and waits for nothing: others
+	// may have the partitions by now, and what is on its way may become durable or be fenced off.
+	Forget(parts []int32)
+}
+
+// ErrFenced is wrapped by the error of a Chained sink whose chain somebody else has
+// continued: what this one has written since is not there, and has to be read again.
+var ErrFenced = errors.New("another worker has continued the chain of commits")
+
+// Thing is something outside that a sink needs and keeps: an index template, a table.
+type Thing struct {
+	Kind, Name string   // "index template" "plays"
+	Exists     bool     // as far as is known
+	Differs    []string // of what is wanted: "field pct: long, wanted double"; Ensure mends them
+	Blocked    string   // why Ensure cannot bring it to what is wanted, and what to do; "" if it can
+}
+
+// Provisioner is a Config whose destination has things that must be there before
+// records are written. events are the types of what the routes write that lead to the sink; Any where one is not known.
+type Provisioner interface {
+	Config
+	// Wanted names the things without asking anybody, in the order in which they are made.
+	Wanted(d Deps, events []types.Type) ([]Thing, diag.Diagnostics)
+	// Observe tells which of them exist and how they differ from what is wanted.
+	Observe(ctx context.Context, d Deps, events []types.Type) ([]Thing, error)
+	// Ensure makes them and mends what differs. It is idempotent, also when it was interrupted.
+	Ensure(ctx context.Context, d Deps, events []types.Type) error
+	// Destroy takes away what the sink's options say may be taken away, when the block is removed.
+	Destroy(ctx context.Context, d Deps) error
+}
+
 // ErrNothingWritten is Commit's answer when no record is in the transaction, which
 // is over: the positions are not stored, and the caller stores them by themselves.
 var ErrNothingWritten = errors.New("the transaction has no records")
@@ -159,6 +218,15 @@ type Deps struct {
 	Resolve func(spec.Secret) (string, error) // gives a secret's value
 	Route   string                            // who writes
 	OneShot bool                              // `keystone run`: outputs appear when finished
+
+	// ID names the route for ever: it stays when the route gets another name, and
+	// no other route of any namespace or environment has it.
+	ID string
+	// Generation is how often the route was rewound or started anew. What is written in a later one takes
+	// the place of what an earlier one wrote of the same records.
+	Generation int64
+	// Type is what the written events are; its kind is Any where that is not known.
+	Type types.Type
 }
 
 // Config is the decoded options of one sink block.

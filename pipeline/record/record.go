@@ -19,6 +19,7 @@ type Record struct {
 	Value     []byte // nil is a null value (a tombstone), empty is not
 	Headers   []Header
 	Source    int32    // in an output batch: index of the record it came from
+	Child     int32    // in an output batch: which of the outputs of that record it is, from 0; with Batch.Next.Identity, Batch.Partition and Offset it names the output for ever
 	Bad       Defect   // set by a source that could not give the record whole; Value then holds what it kept
 	Derived   [][]byte // in an output batch: values of the sink's expressions and patterns, in the order of its options; nil is nil
 }
@@ -68,6 +69,8 @@ type Batch struct {
 	HeaderBuf  []Header // memory that Headers of records point into; reused by Reset
 	DerivedBuf [][]byte // memory that Derived of records point into; reused by Reset
 
+	// Revision is set in an output batch: of the goal whose program made it.
+	Revision int64
 	// Loose is set in an output batch that is part of no order: see sinks.Ordered.
 	Loose bool
 
@@ -91,7 +94,13 @@ func (b *Batch) Reset() {
 	clear(b.HeaderBuf)
 	clear(b.DerivedBuf)
 	b.HeaderBuf, b.DerivedBuf = b.HeaderBuf[:0], b.DerivedBuf[:0]
-	b.Topic, b.Partition, b.Next, b.Loose = "", 0, Position{}, false
+	b.Topic, b.Partition, b.Next, b.Revision, b.Loose = "", 0, Position{}, 0, false
+}
+
+// Of makes b a part of another batch: it takes over where o's records came
+// from, and none of the records.
+func (b *Batch) Of(o *Batch) {
+	b.Topic, b.Partition, b.Next, b.Revision = o.Topic, o.Partition, o.Next, o.Revision
 }
 
 // OnRelease sets what Release calls; nil for nothing. A source that lends

@@ -133,6 +133,14 @@ var formats = [...]string{
 		time      INTEGER NOT NULL,
 		PRIMARY KEY (place, partition, "offset")
 	) STRICT, WITHOUT ROWID;`,
+
+	// How often routes were rewound or started anew.
+	`CREATE TABLE generations (
+		namespace TEXT NOT NULL,
+		route     TEXT NOT NULL,
+		n         INTEGER NOT NULL,
+		PRIMARY KEY (namespace, route)
+	) STRICT, WITHOUT ROWID;`,
 }
 
 // migrate takes the steps that the file lacks, in one transaction.

@@ -89,7 +89,7 @@ func (s *Store) MovePositions(ctx context.Context, from, to addr.Addr) error {
 }
 
 func (s *Store) movePositions(ctx context.Context, tx *sql.Tx, from, to addr.Addr) error {
-	for _, table := range []string{"positions", "sink_states", "programs", "holds", "rewinds"} {
+	for _, table := range []string{"positions", "sink_states", "programs", "holds", "rewinds", "generations"} {
 		if _, err := tx.ExecContext(ctx, `UPDATE OR REPLACE `+table+` SET route = ? WHERE namespace = ? AND route = ?`, to.String(), s.namespace, from.String()); err != nil {
 			return s.wrap("move positions in", err)
 		}
@@ -97,7 +97,7 @@ func (s *Store) movePositions(ctx context.Context, tx *sql.Tx, from, to addr.Add
 	return nil
 }
 
-// DropPositions forgets where a route is: it starts anew. Which programs ran stays, since what they wrote does.
+// DropPositions forgets where a route is: it starts anew, in the next generation. Which programs ran stays, since what they wrote does.
 func (s *Store) DropPositions(ctx context.Context, route addr.Addr) error {
 	return s.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		for _, table := range []string{"positions", "sink_states"} {
@@ -105,7 +105,7 @@ func (s *Store) DropPositions(ctx context.Context, route addr.Addr) error {
 				return s.wrap("drop positions in", err)
 			}
 		}
-		return nil
+		return s.nextGeneration(ctx, tx, route)
 	})
 }
 

@@ -65,7 +65,7 @@ func (s *Store) BeginRewind(ctx context.Context, r reconcile.Rewind, e reconcile
 }
 
 // EndRewind takes a rewind off, with a line of the audit. Where the route was
-// moved, its stored positions and the history of its programs follow in the
+// moved, its stored positions, its generation and the history of its programs follow in the
 // same transaction. Twice is once.
 func (s *Store) EndRewind(ctx context.Context, r reconcile.Rewind, moved bool, e reconcile.AuditEntry) error {
 	return s.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
@@ -78,6 +78,9 @@ func (s *Store) EndRewind(ctx context.Context, r reconcile.Rewind, moved bool, e
 		}
 		if !moved {
 			return s.audit(ctx, tx, e)
+		}
+		if err := s.nextGeneration(ctx, tx, r.Addr); err != nil {
+			return err
 		}
 		put := tx.StmtContext(ctx, s.putPosition)
 		for _, x := range r.To {

@@ -57,7 +57,14 @@ func TestRewinds(t *testing.T) {
 			t.Fatalf("positions %+v, %q, %v, want %d", from, state, err, want)
 		}
 	}
+	generation := func(want int64) {
+		t.Helper()
+		if n, err := s.Generation(t.Context(), web); err != nil || n != want {
+			t.Fatalf("generation %d, %v, want %d", n, err, want)
+		}
+	}
 	check(100)
+	generation(0)
 	if err := s.EndRewind(t.Context(), rw, true, line); err != nil {
 		t.Fatal(err)
 	}
@@ -69,6 +76,7 @@ func TestRewinds(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(50)
+	generation(1)
 	again.Addr = web
 	if err := s.BeginRewind(t.Context(), again, line); err != nil {
 		t.Fatal(err)
@@ -77,6 +85,15 @@ func TestRewinds(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(50)
+	generation(1)
+	if err := s.MovePositions(t.Context(), web, tv); err != nil {
+		t.Fatal(err)
+	}
+	generation(0)
+	if err := s.MovePositions(t.Context(), tv, web); err != nil {
+		t.Fatal(err)
+	}
+	generation(1)
 	log, err := s.AuditLog(t.Context(), 10)
 	if err != nil || len(log) != 4 {
 		t.Fatalf("audit %+v, %v", log, err)

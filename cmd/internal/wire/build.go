@@ -165,7 +165,17 @@ func (p *plant) source(ctx context.Context, j job) (sources.Source, string, erro
 
 func (p *plant) sink(ctx context.Context, j job) (sinks.Sink, string, error) {
 	r := j.route
-	deps := sinks.Deps{Log: p.log.With("route", r.Addr.String()), Dir: p.dir, Resolve: p.resolve, Route: r.Addr.String(), OneShot: j.oneShot}
+	deps := sinks.Deps{Log: p.log.With("route", r.Addr.String()), Dir: p.dir, Resolve: p.resolve, Route: r.Addr.String(), OneShot: j.oneShot,
+		ID: r.Group, Type: r.Checked.OutputType}
+	if j.store {
+		deps.ID = j.group
+	}
+	if p.generation != nil {
+		var err error
+		if deps.Generation, err = p.generation(ctx, j.owner()); err != nil {
+			return nil, "", err
+		}
+	}
 	if s := j.cfg.Sinks[r.To.Addr]; s != nil {
 		sink, err := s.Config.New(deps)
 		return sink, s.Kind, err

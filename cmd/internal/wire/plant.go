@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"keystone/configs"
+	"keystone/configs/addr"
 	"keystone/configs/spec"
 	"keystone/pipeline"
 	"keystone/sources/kafka/admin"
@@ -30,7 +31,9 @@ type plant struct {
 	pool      *client.Pool
 	positions func(source, sink string) pipeline.Positions
 	programs  programStore
-	slots     slots // of transactions
+	// generation tells how often a route was rewound or started anew; nil: it never is.
+	generation func(context.Context, addr.Addr) (int64, error)
+	slots      slots // of transactions
 
 	mu      sync.Mutex // guards everything below; held while the broker starts
 	broker  *embedded.Broker

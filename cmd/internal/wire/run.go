@@ -42,6 +42,7 @@ func Run(ctx context.Context, s RunSpec) (RunResult, error) {
 			return RunResult{}, err
 		}
 		defer state.Close() //nolint:errcheck // what counts was committed
+		p.generation = state.Generation
 		p.positions = func(source, sink string) pipeline.Positions { return state.Positions(source, sink) }
 		j.store, j.oneShot, j.as = true, false, runAddr(route.Addr)
 	}
