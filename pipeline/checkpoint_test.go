@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -52,6 +53,7 @@ type logSink struct {
 	restore []byte
 	writing int
 	synced  error // a write was under way during Sync
+	fail    error // what Sync says
 	jitter  func() time.Duration
 	wg      sync.WaitGroup
 }
@@ -90,6 +92,9 @@ func (s *logSink) Sync(context.Context) ([]byte, error) {
 	defer s.mu.Unlock()
 	if s.writing > 0 {
 		s.synced = errors.New("a checkpoint while a write is under way")
+	}
+	if s.fail != nil {
+		return nil, s.fail
 	}
 	time.Sleep(time.Millisecond)
 	*s.disk = append(*s.disk, s.buffer...)
@@ -232,6 +237,35 @@ func TestWritingWaitsForAStateThatIsNotStored(t *testing.T) {
 		synctest.Wait()
 		if len(disk) != 2 || store.from[0].Offset != 2 {
 			t.Errorf("written %v, stored %v", disk, store.from)
+		}
+		w.Drain(t.Context())
+		<-ended
+	})
+}
+
+// TestACommitThatFailsIsSaid: a sink that takes records and cannot bring them to disk leaves
+// nothing in flight, and still the route says what it waits for until it succeeds.
+func TestACommitThatFailsIsSaid(t *testing.T) {
+	in(t, func(t *testing.T) {
+		src := newMemSource(3).add(0, "v0")
+		src.endless = true
+		var disk []string
+		sink := &logSink{disk: &disk, jitter: func() time.Duration { return 0 }, fail: errors.New("disk full")}
+		w := newWorker(Spec{Route: testRoute(), Source: src, Sink: sink, Positions: &memStore{}}, newCommands)
+		ended := make(chan error, 1)
+		go func() { ended <- w.Run(t.Context()) }()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if s := w.Stats(); s.Activity != Retrying || s.Attempt < 2 || !strings.Contains(s.Error, "disk full") {
+			t.Errorf("%s (%d, %s)", s.Activity, s.Attempt, s.Error)
+		}
+		sink.mu.Lock()
+		sink.fail = nil
+		sink.mu.Unlock()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if s := w.Stats(); s.Activity != Fetching || s.Attempt != 0 || s.Error != "" || len(disk) != 1 {
+			t.Errorf("%s (%d, %s), written %v", s.Activity, s.Attempt, s.Error, disk)
 		}
 		w.Drain(t.Context())
 		<-ended

@@ -42,6 +42,7 @@ func (w *Worker) commitLoop(ctx context.Context) {
 		err := w.commit(ctx, nil)
 		if err == nil {
 			retry = nil
+			w.committed()
 			continue
 		}
 		if ctx.Err() != nil {
@@ -69,12 +70,22 @@ func (w *Worker) untilDue(ctx context.Context) {
 	w.interval(ctx)
 }
 
-// commitFailed notes the error; true: it ends the route.
+// committed notes that no commit is being retried any more.
+func (w *Worker) committed() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.commitErr, w.commitTries = nil, 0
+}
+
+// commitFailed notes the error, which Stats shows for as long as the commit is retried: all that was read may
+// have an outcome meanwhile, and nothing else would say that it does not last. True: it ends the route.
 func (w *Worker) commitFailed(err error) bool {
 	w.log.Warn("commit failed", "error", err)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.note(err)
+	w.commitErr = err
+	w.commitTries++
 	if isPanic(err) || sources.IsFatal(err) || sinks.IsPermanent(err) {
 		w.abortLocked(err)
 		return true
@@ -116,6 +127,8 @@ func (w *Worker) commitLast(life context.Context) bool {
 		}
 		w.mu.Lock()
 		w.note(err)
+		w.commitErr = err
+		w.commitTries++
 		w.mu.Unlock()
 		sleep(ctx, retry.NextBackOff())
 	}

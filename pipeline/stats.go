@@ -215,6 +215,9 @@ func (w *Worker) describe(s *Stats, stuck bool, waiting *lane) {
 		if waiting != nil && s.Error == "" {
 			s.Attempt, s.Error = waiting.attempt, waiting.err.Error()
 		}
+		if w.commitErr != nil && s.Error == "" {
+			s.Attempt, s.Error = w.commitTries, w.commitErr.Error()
+		}
 		return
 	}
 	switch {
@@ -230,6 +233,8 @@ func (w *Worker) describe(s *Stats, stuck bool, waiting *lane) {
 			s.Activity, s.CutOff = Partitioned, cut.Since
 		}
 	case w.phase == Starting:
+	case w.commitErr != nil:
+		s.Activity, s.Attempt, s.Error = Retrying, w.commitTries, w.commitErr.Error()
 	case w.held:
 		s.Activity = Paused
 	case w.throttled:

@@ -63,6 +63,8 @@ type Worker struct {
 	waiting      bool       // the reader waits for room
 	readErr      error      // of the last Read, while it is being retried
 	readTries    int
+	commitErr    error // of the last commit, while it is being retried
+	commitTries  int
 	lastErr      error
 	lastErrAt    time.Time
 	started      time.Time
