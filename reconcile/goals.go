@@ -133,7 +133,7 @@ func subset(a, of []addr.Addr) bool {
 }
 
 // Broken remembers what is wrong with files that were not taken: diagnostics,
-// or why they could not be read. The latest revision stays the goal.
+// or why they could not be read or stored. The latest revision stays the goal.
 func (g *Goals) Broken(ds diag.Diagnostics, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -145,7 +145,7 @@ type GoalState struct {
 	Revision Revision
 	Config   *configs.Config  // of Revision; nil if there is none. Not to be changed.
 	Broken   diag.Diagnostics // of an edit that was not taken
-	Err      error            // why the files could not be read
+	Err      error            // why the files could not be read or stored
 }
 
 // State gives the goal as it is now.
@@ -163,7 +163,7 @@ func (s GoalState) Message() string {
 		runs = "nothing runs yet"
 	}
 	if s.Err != nil {
-		return runs + "; the files cannot be read: " + s.Err.Error()
+		return runs + "; the files are not taken: " + s.Err.Error()
 	}
 	errors := 0
 	first := ""

@@ -146,7 +146,7 @@ func TestBrokenEditsStayVisible(t *testing.T) {
 		t.Errorf("message %q", m)
 	}
 	g.Broken(nil, errors.New("there are no *.ks.hcl files"))
-	if m := g.State().Message(); m != "what runs is revision 1; the files cannot be read: there are no *.ks.hcl files" {
+	if m := g.State().Message(); m != "what runs is revision 1; the files are not taken: there are no *.ks.hcl files" {
 		t.Errorf("message %q", m)
 	}
 }

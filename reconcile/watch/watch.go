@@ -31,6 +31,9 @@ type Change struct {
 	// Again says that the files were no longer this content when they were
 	// read: what they hold at rest is told again, be it this. Only while tell runs.
 	Again func()
+	// Later says that the content could not be taken for now: it is told again after a poll, until it is. Only
+	// while tell runs.
+	Later func()
 }
 
 // Watcher watches one directory. Make it with New and run it once.
@@ -118,10 +121,10 @@ func (w *Watcher) compare(c *candidate, tell func(Change)) (again bool) {
 	}
 	*c = candidate{}
 	w.last = hash
-	unread := false
-	tell(Change{Snapshot: s, Err: err, Again: func() { unread = true }})
-	if unread {
-		w.last = "not read"
+	unread, later := false, false
+	tell(Change{Snapshot: s, Err: err, Again: func() { unread = true }, Later: func() { later = true }})
+	if unread || later {
+		w.last = "not taken"
 	}
 	return unread
 }

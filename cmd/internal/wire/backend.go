@@ -11,6 +11,7 @@ import (
 	"keystone/cmd/internal/api"
 	"keystone/configs"
 	"keystone/configs/addr"
+	"keystone/configs/diag"
 	"keystone/pipeline/record"
 	"keystone/reconcile"
 	sourcekafka "keystone/sources/kafka"
@@ -25,6 +26,9 @@ func (s *server) Status(context.Context) (api.World, error) {
 		Env: r.Env, Namespace: r.Namespace, Serial: r.Serial,
 		Revision: api.Revision{Serial: r.Serial, Time: r.Time, Who: r.Who, Why: r.Why},
 		Observed: st.Observed, Turns: st.Turns, Broken: goal.Broken, Started: s.started,
+	}
+	if goal.Err != nil {
+		w.Broken = append(w.Broken, diag.Diagnostic{Severity: diag.Error, Summary: "The files are not taken", Detail: goal.Err.Error()})
 	}
 	if w.Env == "" {
 		w.Env, w.Namespace = s.state.Env(), s.state.Namespace()

@@ -293,8 +293,9 @@ func (s *server) take(ctx context.Context, cfg *configs.Config, files watch.Snap
 	return err
 }
 
-// watch takes each edit; a broken one leaves the last good goal.
+// watch takes each edit; a broken one leaves the last good goal, and one that cannot be stored is tried again.
 func (s *server) watch(ctx context.Context, since string) {
+	said := "" // why the edit could not be stored, lest each attempt say it again
 	watch.New(watch.Options{Dir: s.spec.Dir, Others: s.spec.VarFiles, Log: s.log}, since).Run(ctx, func(c watch.Change) {
 		if c.Err != nil {
 			s.goals.Broken(nil, c.Err)
@@ -314,9 +315,18 @@ func (s *server) watch(ctx context.Context, since string) {
 			s.log.Error("the edit has errors and is not taken", "so", s.goals.State().Message())
 			return
 		}
-		if err := s.take(ctx, cfg, c.Snapshot, "files changed"); err != nil && ctx.Err() == nil {
-			s.goals.Broken(nil, err)
+		err := s.take(ctx, cfg, c.Snapshot, "files changed")
+		if err == nil || ctx.Err() != nil {
+			said = ""
+			return
+		}
+		s.goals.Broken(nil, err)
+		if err.Error() != said {
+			said = err.Error()
 			s.log.Error("the edit could not be taken: the last good revision keeps running", "error", err)
+		}
+		if _, other := errors.AsType[*reconcile.OtherGoalError](err); !other {
+			c.Later()
 		}
 	})
 }
