@@ -199,8 +199,11 @@ func run(t *testing.T, args ...string) (string, error) {
 
 // status is what the tests look at of `keystone status -json`.
 type status struct {
-	Serial    int64    `json:"serial"`
-	Waiting   []string `json:"waiting_for_apply"`
+	Serial  int64    `json:"serial"`
+	Waiting []string `json:"waiting_for_apply"`
+
+	Diagnostics []struct{ Summary, Detail string } // of an edit that was not taken
+
 	Addresses []struct {
 		Address  string `json:"address"`
 		Health   string `json:"health"`
@@ -208,8 +211,10 @@ type status struct {
 		Lag      *int64 `json:"lag"`
 		Restarts int    `json:"restarts"`
 		Counters *struct {
-			Read, Delivered, Filtered, Dropped int64
-			DeadLettered                       int64 `json:"dead_lettered"`
+			Read, Delivered, Filtered, Dropped, Abandoned int64
+
+			DeadLettered int64 `json:"dead_lettered"`
+			InFlight     int64 `json:"in_flight"`
 		} `json:"counters"`
 	} `json:"addresses"`
 }
@@ -366,6 +371,20 @@ func (l load) oracleBy(t *testing.T, addr, target string, sequence func(e event,
 		})
 	}
 	return repeated
+}
+
+// committed tells whether a group is at the end of what the load has produced.
+func (l load) committed(adm *kadm.Client, group string) error {
+	at, err := adm.FetchOffsets(context.Background(), group)
+	if err != nil {
+		return err
+	}
+	for p := range l.partitions {
+		if o, _ := at.Lookup(l.topic, p); o.At != int64(l.each) {
+			return fmt.Errorf("%s has committed %d of %d of partition %d", group, o.At, l.each, p)
+		}
+	}
+	return nil
 }
 
 // origin reads the header that says where a record came from.
