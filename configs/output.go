@@ -2,11 +2,15 @@ package configs
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
+	"keystone/configs/addr"
 	"keystone/configs/diag"
 	"keystone/configs/spec"
 	"keystone/dsl/ir"
 	"keystone/dsl/types"
+	"keystone/sinks"
 )
 
 // checkOutput holds the route's output against the schema of the stream that
@@ -20,6 +24,46 @@ func checkOutput(r *Route, target *Stream, diags *diag.Diagnostics) {
 	for _, p := range mismatches(out, want, "", closed) {
 		diags.Addf(fieldRange(r, p.path), codeOutputType, "Output does not fit the schema of "+target.Addr.String(), "%s", p.text)
 	}
+}
+
+// checkSink reports what of the route's output a sink cannot write.
+func checkSink(r *Route, s *Sink, diags *diag.Diagnostics) {
+	f, ok := s.Config.(sinks.Fitter)
+	if !ok {
+		return
+	}
+	for _, m := range f.Misfits(r.Written()) {
+		rng := r.To.Range
+		if m.Path != "" {
+			rng = fieldRange(r, m.Path)
+		}
+		if m.Warning {
+			diags.Warnf(rng, codeOutputType, "Output does not fit "+s.Addr.String(), "%s", m.Text)
+		} else {
+			diags.Addf(rng, codeOutputType, "Output does not fit "+s.Addr.String(), "%s", m.Text)
+		}
+	}
+}
+
+// Written gives the type of what the route writes; Any where that is not known.
+func (r *Route) Written() types.Type {
+	if r.Checked.Format == ir.Raw {
+		return types.Type{}
+	}
+	return r.Checked.OutputType
+}
+
+// EventsOf gives the types of what routes write into a sink, each once, in the order of the routes' addresses.
+func (c *Config) EventsOf(sink addr.Addr) []types.Type {
+	var out []types.Type
+	for _, a := range slices.SortedFunc(maps.Keys(c.Routes), addr.Compare) {
+		if r := c.Routes[a]; r.To.Addr == sink {
+			if t := r.Written(); !slices.ContainsFunc(out, func(o types.Type) bool { return types.Equal(o, t) }) {
+				out = append(out, t)
+			}
+		}
+	}
+	return out
 }
 
 type mismatch struct{ path, text string }

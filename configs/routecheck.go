@@ -83,6 +83,9 @@ func (d *decoder) linkRoute(r *Route, diags *diag.Diagnostics) {
 	if target := d.c.Streams[r.To.Addr]; target != nil {
 		checkOutput(r, target, diags)
 	}
+	if sink := d.c.Sinks[r.To.Addr]; sink != nil {
+		checkSink(r, sink, diags)
+	}
 }
 
 // oneWorker says why two workers of a route must not overlap; "" if they may.

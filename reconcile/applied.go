@@ -172,7 +172,7 @@ func resourceOf(cfg *configs.Config, a addr.Addr) *configs.Resource {
 // Merge completes what a Runtime saw with what was applied, and gives the
 // world as Diff wants it. Addresses that the Runtime does not know, since this process has not
 // started them yet, are missing; sinks, sources and clusters have no life of their
-// own, and are as they were applied unless the Runtime says otherwise. Where both
+// own, and are as they were applied unless the Runtime says otherwise, of sinks by what is outside. Where both
 // have a Resource the ledger's counts: it follows renames.
 func Merge(seen Observed, rows map[addr.Addr]Applied) Observed {
 	out := seen
@@ -192,6 +192,9 @@ func Merge(seen Observed, rows map[addr.Addr]Applied) Observed {
 		}
 		if st.Topic.Name == "" {
 			st.Topic.Name = row.Topic
+		}
+		if o, ok := seen.Outside[a]; ok && row.Resource != nil {
+			outside(&st, o)
 		}
 		out.States[a] = st
 	}

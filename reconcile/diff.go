@@ -126,6 +126,7 @@ func (d *differ) present(after *configs.Resource) (Change, bool) {
 	if !seen || !there(st) {
 		d.held(c.Addr, st)
 		c.Action = Create
+		d.things(&c)
 		d.impact(&c, st)
 		return c, true
 	}
@@ -139,6 +140,7 @@ func (d *differ) present(after *configs.Resource) (Change, bool) {
 	}
 	d.dependencies(&c, st)
 	d.condition(&c, st)
+	d.things(&c)
 	d.held(c.Addr, st)
 	if c.Action == NoOp {
 		return c, false
@@ -310,7 +312,7 @@ func (d *differ) condition(c *Change, st State) {
 		c.Action = atLeast(c.Action, Repair)
 		c.Reasons = append(c.Reasons, reason)
 	}
-	if len(st.Drift) > 0 && !(c.Addr.Type == typeStream && unmanaged(c.After)) {
+	if len(st.Drift) > 0 && c.Addr.Type != typeSink && !(c.Addr.Type == typeStream && unmanaged(c.After)) {
 		c.Action = atLeast(c.Action, Repair)
 		for _, drift := range st.Drift {
 			c.Reasons = append(c.Reasons, "drifted: "+drift)
@@ -363,6 +365,9 @@ func (d *differ) absent() {
 			c.Action = Forget
 			c.Reasons = append(c.Reasons, fmt.Sprintf("its topic stays: it is that of %s now", d.claimant(before, st)))
 		case a.Type == typeStream:
+			c.Destructive = true
+			c.Reasons = append(c.Reasons, "it is no longer declared, and on_destroy is \"delete\"")
+		case a.Type == typeSink && before != nil && destroys(before):
 			c.Destructive = true
 			c.Reasons = append(c.Reasons, "it is no longer declared, and on_destroy is \"delete\"")
 		case before == nil:

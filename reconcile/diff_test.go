@@ -109,6 +109,28 @@ func TestDiff(t *testing.T) {
 		}, `update route.tv; live filter: "a" -> "b"`},
 		{"a crash in a change", nil, func(o *Observed) { o.with("stream.tv", func(s *State) { s.Interrupted = s.Resource }) },
 			"repair stream.tv; an earlier change did not finish"},
+		{"what a sink needs outside is gone", nil, func(o *Observed) {
+			o.Outside = map[addr.Addr]Outside{must("sink.search"): {Things: []Thing{{Kind: "index template", Name: "plays", Action: Create}, {Kind: "policy", Name: "month", Action: NoOp}}}}
+		}, "repair sink.search; create index template plays []"},
+		{"or not as it should be", nil, func(o *Observed) {
+			o.Outside = map[addr.Addr]Outside{must("sink.search"): {Things: []Thing{{Kind: "table", Name: "db.plays", Action: Update, Differs: []string{"column pct is missing", "column ts: int, wanted bigint"}}}}}
+		}, `repair sink.search; update table db.plays ["column pct is missing" "column ts: int, wanted bigint"]`},
+		{"or cannot be as it should be", nil, func(o *Observed) {
+			o.Outside = map[addr.Addr]Outside{must("sink.search"): {Things: []Thing{{Kind: "table", Name: "db.plays", Action: NoOp, Blocked: "column ts is a string"}}}}
+		}, "repair sink.search; no-op table db.plays [] blocked"},
+		{"or nobody can look", func(b *blocks) { b.set(must("sink.search"), "batch_bytes", "2") }, func(o *Observed) {
+			o.Outside = map[addr.Addr]Outside{must("sink.search"): {Error: "refused", Things: []Thing{{Kind: "table", Name: "db.plays"}}}}
+		}, "update sink.search; live batch_bytes: 1 -> 2;  table db.plays []\nupdate route.archive; sink.search changed: batch_bytes"},
+		{"a sink that takes away what it made", func(b *blocks) {
+			delete(b.res, must("sink.search"))
+			delete(b.res, must("route.archive"))
+		}, func(o *Observed) {
+			o.with("sink.search", func(s *State) {
+				r := *s.Resource
+				r.Options = map[string]configs.Option{"on_destroy": {Canonical: `"delete"`}}
+				s.Resource = &r
+			})
+		}, "delete route.archive; it is no longer declared\ndelete sink.search destructive; it is no longer declared, and on_destroy is \"delete\""},
 		{"a drained route stays down", nil, func(o *Observed) {
 			o.with("route.tv", func(s *State) { s.Health, s.Held = Drained, &Hold{Kind: HoldDrain} })
 		}, ""},

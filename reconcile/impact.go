@@ -18,6 +18,9 @@ func (d *differ) impact(c *Change, st State) {
 		d.streamImpact(c, st)
 	default:
 		c.Impact.Waiting = 0
+		if c.Addr.Type == typeSink && c.Action == Delete && c.Destructive {
+			c.Impact.LosesState = append(c.Impact.LosesState, "what it made outside, and all that is in it")
+		}
 	}
 }
 

@@ -38,6 +38,7 @@ type Change struct {
 	Options   []OptionChange
 	Reasons   []string // why, where options do not tell: "topic is missing", "worker failed: …"
 	Impact    Impact
+	Things    []Thing // of a sink: what is made or changed outside
 	// Destructive changes lose data or kept state: serve leaves them to an explicit apply.
 	Destructive bool
 	// Blocked says why the change cannot be carried out as it stands, and what to do; apply refuses it.
@@ -233,6 +234,8 @@ type Observed struct {
 	States map[addr.Addr]State
 	// Unreachable clusters: nothing is concluded about their streams.
 	Unreachable map[addr.Addr]string
+	// Outside is what sinks need outside, compared with the goal; sinks that need nothing are absent.
+	Outside map[addr.Addr]Outside
 }
 
 // Runtime carries out the changes of a plan.

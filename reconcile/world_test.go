@@ -267,6 +267,12 @@ func describe(p Plan) string {
 		for _, r := range c.Reasons {
 			s += "; " + r
 		}
+		for _, t := range c.Things {
+			s += fmt.Sprintf("; %s %s %q", t.Action, t, t.Differs)
+			if t.Blocked != "" {
+				s += " blocked"
+			}
+		}
 		s += "\n"
 	}
 	return s

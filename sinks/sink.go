@@ -151,13 +151,28 @@ type Thing struct {
 type Provisioner interface {
 	Config
 	// Wanted names the things without asking anybody, in the order in which they are made.
-	Wanted(d Deps, events []types.Type) ([]Thing, diag.Diagnostics)
+	Wanted(d Deps, events []types.Type) []Thing
 	// Observe tells which of them exist and how they differ from what is wanted.
 	Observe(ctx context.Context, d Deps, events []types.Type) ([]Thing, error)
 	// Ensure makes them and mends what differs. It is idempotent, also when it was interrupted.
 	Ensure(ctx context.Context, d Deps, events []types.Type) error
 	// Destroy takes away what the sink's options say may be taken away, when the block is removed.
 	Destroy(ctx context.Context, d Deps) error
+}
+
+// Fitter is a Config that does not take events of every type.
+type Fitter interface {
+	Config
+	// Misfits says what a route's output has, or lacks, that the sink cannot write. It is asked
+	// with the type of what is written, Any where it is not known.
+	Misfits(t types.Type) []Misfit
+}
+
+// Misfit is one field of a route's output that a sink cannot write.
+type Misfit struct {
+	Path    string // of the field: "device.os"; "" for the event itself
+	Text    string // what is wrong and a way out: sentences
+	Warning bool   // it is written all the same
 }
 
 // ErrNothingWritten is Commit's answer when no record is in the transaction, which

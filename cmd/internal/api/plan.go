@@ -38,9 +38,18 @@ type Change struct {
 	Decl        *diag.Range    `json:"range,omitempty"`
 	Options     []OptionChange `json:"options,omitempty"`
 	Reasons     []string       `json:"reasons,omitempty"`
+	Things      []Thing        `json:"things,omitempty"` // of a sink: what is made or changed outside
 	Impact      *Impact        `json:"impact,omitempty"`
 	Destructive bool           `json:"destructive,omitempty"`
 	Blocked     string         `json:"blocked,omitempty"` // why apply refuses it, and what to do
+}
+
+// Thing is something outside that a sink needs: an index template, a table.
+type Thing struct {
+	Kind    string   `json:"kind"`
+	Name    string   `json:"name"`
+	Action  string   `json:"action"` // create, update, ensure: it is not known whether it is there
+	Differs []string `json:"differs,omitempty"`
 }
 
 // OptionChange is one option that differs.
@@ -133,6 +142,13 @@ func newChange(c reconcile.Change) Change {
 	}
 	if len(c.Options) == 0 && r != nil && (c.Action == reconcile.Create || c.Action == reconcile.Delete) {
 		s.Options = written(r, c.Action)
+	}
+	for _, t := range c.Things {
+		action := string(t.Action)
+		if action == "" {
+			action = "ensure"
+		}
+		s.Things = append(s.Things, Thing{t.Kind, t.Name, action, t.Differs})
 	}
 	i := c.Impact
 	if i.ContinuesFrom != "" || i.Waiting != 0 || i.MayRepeat != 0 || i.RepeatNote != "" || i.Pause != 0 || len(i.KeepsState)+len(i.LosesState) > 0 {

@@ -142,8 +142,14 @@ func change(b *strings.Builder, s Style, c api.Change) {
 	for _, o := range c.Options {
 		option(b, s, c.Action, o, nameWidth)
 	}
+	for i, t := range c.Things {
+		if i == 0 && len(c.Options) > 0 {
+			b.WriteByte('\n')
+		}
+		thing(b, s, t)
+	}
 	if c.Impact != nil {
-		if len(c.Options) > 0 {
+		if len(c.Options)+len(c.Things) > 0 {
 			b.WriteByte('\n')
 		}
 		for _, text := range impact(*c.Impact) {
@@ -151,6 +157,22 @@ func change(b *strings.Builder, s Style, c api.Change) {
 		}
 	}
 	b.WriteString("    }\n\n")
+}
+
+// thing is what a sink makes or changes outside.
+func thing(b *strings.Builder, s Style, t api.Thing) {
+	sign, note := s.paint("~", yellow), ""
+	switch t.Action {
+	case string(reconcile.Create):
+		sign = s.paint("+", green)
+	case string(reconcile.Update):
+	default:
+		sign, note = s.paint("?", dim), s.paint(" # made, or mended, unless it is as it should be", dim)
+	}
+	b.WriteString("      " + sign + " " + printable(t.Kind) + " " + strconv.Quote(printable(t.Name)) + note + "\n")
+	for _, d := range t.Differs {
+		b.WriteString("          " + printable(d) + "\n")
+	}
 }
 
 // header is the block as it stands in a file.

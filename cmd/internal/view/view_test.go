@@ -56,6 +56,12 @@ func samplePlan() reconcile.Plan {
 			{Addr: addr.New("route", "tv").Instance("eu-west-1"), Action: reconcile.Update, Before: route("tv"), After: route("tv"),
 				Options: []reconcile.OptionChange{{Name: "filter", Before: `"a"`, After: `"a && b"`, Effect: spec.Live}},
 				Impact:  reconcile.Impact{ContinuesFrom: "committed offsets of group keystone.ads.prod.route.tv", Waiting: 1}},
+			{Addr: addr.New("sink", "search"), Action: reconcile.Repair, Before: &configs.Resource{Kind: "elasticsearch"}, After: &configs.Resource{Kind: "elasticsearch"},
+				Things: []reconcile.Thing{
+					{Kind: "index template", Name: "plays", Action: reconcile.Create},
+					{Kind: "lifecycle policy", Name: "month", Action: reconcile.Update, Differs: []string{"delete after 30d, wanted 60d"}},
+					{Kind: "table", Name: "db.plays"},
+				}},
 			{Addr: addr.New("route", "web"), Action: reconcile.Drain, Before: route("web"), After: route("web"),
 				Options: []reconcile.OptionChange{
 					{Name: "delivery.redeploy", Before: `"prefer_latency"`, After: `"prefer_no_duplicates"`, Effect: spec.Drain},

@@ -112,15 +112,18 @@ func (s *server) compare(ctx context.Context, goal *configs.Config, o api.PlanOp
 	if err != nil {
 		return reconcile.Plan{}, err
 	}
-	return planFor(goal, current.Revision, current.Config, seen, o)
+	return planFor(goal, current.Revision, current.Config, seen, o, func(goal *configs.Config) map[addr.Addr]reconcile.Outside {
+		return s.runtime.lookOutside(ctx, goal, 0)
+	})
 }
 
-// planFor compares a goal, or a part of it, with the world.
-func planFor(goal *configs.Config, current reconcile.Revision, stored *configs.Config, seen reconcile.Observed, o api.PlanOptions) (reconcile.Plan, error) {
+// planFor compares a goal, or a part of it, with the world; outside tells of what the goal's sinks need.
+func planFor(goal *configs.Config, current reconcile.Revision, stored *configs.Config, seen reconcile.Observed, o api.PlanOptions, outside func(*configs.Config) map[addr.Addr]reconcile.Outside) (reconcile.Plan, error) {
 	goal, err := partOf(goal, stored, o)
 	if err != nil {
 		return reconcile.Plan{}, err
 	}
+	seen.Outside = outside(goal)
 	reconcile.Adopt(goal, seen.States)
 	g := reconcile.Goal{Serial: current.Serial, Env: goal.Env, Namespace: goal.Settings.Namespace, Config: goal}
 	return reconcile.Diff(g, seen, time.Now()), nil

@@ -166,7 +166,7 @@ func (p *plant) source(ctx context.Context, j job) (sources.Source, string, erro
 func (p *plant) sink(ctx context.Context, j job) (sinks.Sink, string, error) {
 	r := j.route
 	deps := sinks.Deps{Log: p.log.With("route", r.Addr.String()), Dir: p.dir, Resolve: p.resolve, Route: r.Addr.String(), OneShot: j.oneShot,
-		ID: r.Group, Type: r.Checked.OutputType}
+		ID: r.Group, Type: r.Written()}
 	if j.store {
 		deps.ID = j.group
 	}

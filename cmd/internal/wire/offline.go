@@ -12,6 +12,7 @@ import (
 	"keystone/configs/addr"
 	"keystone/reconcile"
 	"keystone/reconcile/store"
+	"keystone/sinks"
 )
 
 // offline is the stored state of a control plane that does not run.
@@ -101,9 +102,20 @@ func (o *offline) Plan(ctx context.Context, goal *configs.Config, p api.PlanOpti
 	if err != nil {
 		return reconcile.Plan{}, err
 	}
-	plan, err := planFor(goal, r, cfg, seen, p)
+	plan, err := planFor(goal, r, cfg, seen, p, o.unseen)
 	plan.Offline = true
 	return plan, err
+}
+
+// unseen names what the sinks of a goal need outside: nobody looks.
+func (o *offline) unseen(goal *configs.Config) map[addr.Addr]reconcile.Outside {
+	out := map[addr.Addr]reconcile.Outside{}
+	for a := range goal.Sinks {
+		if p := provisioner(goal, a); p != nil {
+			out[a] = reconcile.Outside{Things: namesOf(p.Wanted(sinks.Deps{Dir: goal.Dir}, goal.EventsOf(a)))}
+		}
+	}
+	return out
 }
 
 // Apply stores the goal; the next `keystone serve` brings it about.

@@ -31,6 +31,8 @@ type runtime struct {
 	dropPositions func(ctx context.Context, route addr.Addr) error
 	// endRewind takes a rewind off; where the route was moved, what is stored of its positions follows.
 	endRewind func(ctx context.Context, r reconcile.Rewind, moved bool, e reconcile.AuditEntry) error
+	goal      func() *configs.Config // that is wanted; nil at first
+	outside   outside
 	step      func(string) // called between the steps of a rewind, by tests; nil for nothing
 
 	mu      sync.Mutex // guards everything below; no I/O under it
@@ -52,8 +54,11 @@ type topic struct {
 	restarts int
 }
 
-func newRuntime(ctx context.Context, p *plant, changed func(), serial func() int64) *runtime {
-	return &runtime{plant: p, base: ctx, changed: changed, serial: serial, units: map[addr.Addr]*unit{}, streams: map[addr.Addr]*topic{}, holds: map[addr.Addr]reconcile.Hold{}, rewinds: map[addr.Addr]*rewinding{}}
+func newRuntime(ctx context.Context, p *plant, changed func(), goals func() reconcile.GoalState) *runtime {
+	return &runtime{plant: p, base: ctx, changed: changed,
+		serial: func() int64 { return goals().Revision.Serial }, goal: func() *configs.Config { return goals().Config },
+		outside: outside{seen: map[addr.Addr]glance{}},
+		units:   map[addr.Addr]*unit{}, streams: map[addr.Addr]*topic{}, holds: map[addr.Addr]reconcile.Hold{}, rewinds: map[addr.Addr]*rewinding{}}
 }
 
 // Apply carries out one change; see reconcile.Runtime.
@@ -66,8 +71,10 @@ func (r *runtime) Apply(ctx context.Context, goal *configs.Config, c reconcile.C
 		return r.applyStream(ctx, goal, c)
 	case "route":
 		return r.applyRoute(ctx, goal, c)
+	case "sink":
+		return r.applySink(ctx, goal, c)
 	}
-	return nil // clusters, sources and sinks live in the routes that use them
+	return nil // clusters and sources live in the routes that use them
 }
 
 func (r *runtime) applyStream(ctx context.Context, goal *configs.Config, c reconcile.Change) error {
@@ -364,6 +371,7 @@ func (r *runtime) Observe(ctx context.Context) (reconcile.Observed, error) {
 	}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
+	wg.Go(func() { o.Outside = r.lookOutside(ctx, r.goal(), glanceLife) })
 	for c, topics := range byCluster {
 		wg.Go(func() {
 			states, err := r.observeCluster(ctx, c, topics)

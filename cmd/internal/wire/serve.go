@@ -156,7 +156,7 @@ func newServer(ctx context.Context, s ServeSpec, at *configs.Config, state *stor
 		srv.rows = &memoryLedger{rows: map[addr.Addr]reconcile.Applied{}}
 	}
 	// Workers outlive ctx, to be drained; they end with run.
-	srv.runtime = newRuntime(context.WithoutCancel(ctx), p, func() { srv.loop.Trigger() }, func() int64 { return srv.goals.State().Revision.Serial })
+	srv.runtime = newRuntime(context.WithoutCancel(ctx), p, func() { srv.loop.Trigger() }, func() reconcile.GoalState { return srv.goals.State() })
 	srv.runtime.movePositions, srv.runtime.dropPositions, srv.runtime.endRewind = state.MovePositions, state.DropPositions, state.EndRewind
 	srv.runtime.step = s.step
 	if positions != nil {
