@@ -103,3 +103,19 @@ appender.out.layout.type = PatternLayout
 appender.out.layout.pattern = %d %p %m (%c{1})%n
 EOT
 }
+
+# bound_port DIR: the port at which a server listens that does not tell it itself.
+bound_port() {
+  local pid fd inode line
+  pid=$(cat "$1/pid")
+  for fd in /proc/"$pid"/fd/*; do
+    inode=$(readlink "$fd") || continue
+    [[ $inode == socket:* ]] || continue
+    inode=${inode//[^0-9]/}
+    # Local address, state "listen", inode.
+    while read -r -a line; do
+      if [ "${line[3]}" = 0A ] && [ "${line[9]}" = "$inode" ]; then echo $((16#${line[1]#*:})); return; fi
+    done </proc/"$pid"/net/tcp
+  done
+  return 1
+}
