@@ -5,7 +5,9 @@ go 1.26.0
 require (
 	github.com/Shopify/toxiproxy/v2 v2.12.0
 	github.com/agext/levenshtein v1.2.3
+	github.com/apache/thrift v0.22.0
 	github.com/apparentlymart/go-textseg/v15 v15.0.0
+	github.com/beltran/gohive v1.8.1
 	github.com/cenkalti/backoff/v5 v5.0.3
 	github.com/cespare/xxhash/v2 v2.3.0
 	github.com/emicklei/dot v1.6.2

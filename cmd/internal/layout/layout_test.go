@@ -65,6 +65,7 @@ var vendors = map[string][]string{
 	"github.com/apache/arrow":       {"sinks/hive", "sources/parquet", "cmd/internal/bench"},
 	"gocloud.dev":                   {"sources/hive"},
 	"github.com/beltran/gohive":     {"sources/hive"},
+	"github.com/apache/thrift":      {"sources/hive"},
 	"modernc.org/sqlite":            {"reconcile/store"},
 	"github.com/fsnotify/fsnotify":  {"reconcile/watch", "sources/file"},
 	"github.com/spf13/cobra":        {"cmd/internal/cli", "cmd/keystone"},
