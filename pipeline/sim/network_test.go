@@ -25,17 +25,16 @@ type link struct {
 	name    string
 	rewinds int // before the process began
 
-	mu      sync.Mutex // guards everything below
-	dead    bool       // the process is gone: nothing of it moves any more
-	down    bool       // connections are refused
-	thaw    chan struct{}
-	conns   map[*conn]struct{}
-	dials   map[string]int
-	rules   []*rule
-	frozen  bool
-	id      string // the member of the group that the process believes to be
-	forgot  bool   // the group has given it up meanwhile
-	trouble int    // oracle.marks when the process lost touch with the group; 0: it has not
+	mu     sync.Mutex // guards everything below
+	dead   bool       // the process is gone: nothing of it moves any more
+	down   bool       // connections are refused
+	thaw   chan struct{}
+	conns  map[*conn]struct{}
+	dials  map[string]int
+	rules  []*rule
+	frozen bool
+	id     string // the member of the group that the process believes to be
+	forgot bool   // the group has given it up meanwhile
 }
 
 // rule is what befalls the next message of one kind.
@@ -106,7 +105,6 @@ func (l *link) Dial(ctx context.Context, network, addr string) (net.Conn, error)
 // freeze holds every message back until unfreeze: a process that is stopped, or a
 // network that swallows packets.
 func (l *link) freeze() {
-	l.troubled()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.frozen {
@@ -125,7 +123,6 @@ func (l *link) unfreeze() {
 
 // cut ends all connections.
 func (l *link) cut() {
-	l.troubled()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.cutLocked()
@@ -252,7 +249,6 @@ type message struct {
 	version int16
 	req     kmsg.Request // where the oracle looks at it
 	seen    any          // the oracle's own, from request to response
-	late    bool         // it was on its way for longer than a process believes what it has looked up
 }
 
 // close ends the connection for the process. The broker notices when it has
@@ -309,7 +305,6 @@ func (c *conn) pass(r *rand.Rand, key kmsg.Key, response bool) bool {
 	d := latency(r)
 	if rule != nil {
 		c.l.w.fault(rule.what.String(), "%s %s", c.l.name, key.Name())
-		c.l.troubled()
 		if rule.what != delayMessage {
 			return false
 		}
@@ -333,13 +328,12 @@ func (c *conn) pumpUp() {
 		if err != nil {
 			return
 		}
-		m, sent := parseRequest(frame), time.Now()
+		m := parseRequest(frame)
 		// What was on its way when a process died may still arrive.
 		if !c.pass(c.up, m.key, false) && !(c.late && c.l.isDead()) {
 			return
 		}
 		c.l.w.trace("%s -> %s", c.l.name, m.key.Name())
-		m.late = time.Since(sent) > 5*time.Second
 		c.l.w.request(c.l, m)
 		c.mu.Lock()
 		c.asked = append(c.asked, m)
@@ -376,7 +370,7 @@ func (c *conn) pumpDown() {
 }
 
 // watched are the requests that the oracle looks into.
-var watched = map[kmsg.Key]bool{kmsg.JoinGroup: true, kmsg.SyncGroup: true, kmsg.Heartbeat: true, kmsg.OffsetFetch: true, kmsg.Produce: true, kmsg.OffsetCommit: true, kmsg.TxnOffsetCommit: true, kmsg.EndTxn: true}
+var watched = map[kmsg.Key]bool{kmsg.JoinGroup: true, kmsg.SyncGroup: true, kmsg.Heartbeat: true, kmsg.Produce: true, kmsg.OffsetCommit: true, kmsg.TxnOffsetCommit: true, kmsg.EndTxn: true}
 
 func parseRequest(frame []byte) *message {
 	r := kbin.Reader{Src: frame[4:]}

@@ -43,7 +43,6 @@ type entry struct {
 	removed              bool // from the log, before it was seen to have been read
 	rewinds              int  // past it
 	risk                 int  // faults while it was in flight or its position not committed
-	marked               int  // oracle.marks at the last of them
 }
 
 // settled tells whether a position past the record may be committed.
@@ -68,7 +67,6 @@ type oracle struct {
 	committed map[int32]int64    // by the answers to commits
 	past      []map[int32]int64  // what was committed at each rewind
 	read      map[int32]int64    // how far any worker has read
-	marks     int                // how often everything in flight was charged
 	problems  []string
 	topics    map[[16]byte]string
 	counts    pipeline.Counts // of all workers
@@ -220,17 +218,6 @@ func (w *world) heard(l *link, m *message, frame []byte) {
 		code = parseResponse(m, frame).(*kmsg.SyncGroupResponse).ErrorCode
 	case kmsg.Heartbeat:
 		code = parseResponse(m, frame).(*kmsg.HeartbeatResponse).ErrorCode
-	case kmsg.OffsetFetch:
-		code = offsetFetchCode(parseResponse(m, frame).(*kmsg.OffsetFetchResponse))
-	default:
-		return
-	}
-	switch code {
-	case 0:
-		l.well()
-	case kerr.RebalanceInProgress.Code: // nobody's fault
-	default:
-		l.refused()
 	}
 	switch code {
 	case kerr.UnknownMemberID.Code, kerr.IllegalGeneration.Code, kerr.FencedInstanceID.Code:
@@ -357,14 +344,8 @@ func (o *oracle) commit(w *world, who string, m *message, resp *kmsg.OffsetCommi
 			if s := wrong[p.Partition]; s != "" {
 				o.problem("%s", s)
 			}
-			switch back := p.Offset < o.committed[p.Partition]; {
-			case back && req.Generation < 0 && m.late:
-				// The group's first offsets, which the network held back until the group had begun, and was
-				// empty again: docs/guarantees.md does not promise that it does not begin anew.
-				w.trace("%s begins the group again", who)
-				o.repeats(p.Partition, p.Offset, o.committed[p.Partition])
-			case back:
-				o.problem("%s moves partition %d back from %d to %d", who, p.Partition, o.committed[p.Partition], p.Offset)
+			if was := o.committed[p.Partition]; p.Offset < was {
+				o.problem("%s moves partition %d back from %d to %d", who, p.Partition, was, p.Offset)
 			}
 			o.committed[p.Partition] = p.Offset
 		}
@@ -387,7 +368,6 @@ func (w *world) mark() {
 	}
 	w.o.mu.Lock()
 	defer w.o.mu.Unlock()
-	w.o.marks++
 	for p, next := range read {
 		w.o.read[p] = max(w.o.read[p], next)
 	}
@@ -395,10 +375,10 @@ func (w *world) mark() {
 		from, away := behind[p]
 		for _, e := range log {
 			if away && e.offset >= from && e.offset < w.o.committed[p] {
-				w.o.charge(e)
+				e.risk++
 			}
-			if e.offset < w.o.read[p] && w.o.uncommitted(e) {
-				w.o.charge(e)
+			if e.offset < w.o.read[p] && (e.offset >= w.o.committed[p] || w.o.guarantee == configs.AtMostOnce && !e.sinkHas && !e.lettersHave) {
+				e.risk++
 			}
 		}
 	}
