@@ -106,7 +106,7 @@ func (m *member) start() {
 		tx = sinkkafka.NewTransaction(sinkkafka.TransactionConfig{Client: o, ID: "keystone.sim." + m.name, Linger: 2 * time.Millisecond})
 	}
 	p.worker = pipeline.New(pipeline.Spec{
-		Route: s.route(), Program: w.programs[w.revision%2], Revision: int64(w.revision), Source: source, Log: log,
+		Route: s.route(), Program: w.programs[w.revision%2], Revision: int64(w.revision), Source: giving{source.(*sourcekafka.Source), p}, Log: log,
 		Sink: w.newSink(p.link, o, s.sink, "out", w.dest, tx),
 		DeadLetters: deadletter.NewStream(func() (sinks.Sink, error) {
 			if tx != nil {

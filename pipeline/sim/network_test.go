@@ -25,16 +25,17 @@ type link struct {
 	name    string
 	rewinds int // before the process began
 
-	mu     sync.Mutex // guards everything below
-	dead   bool       // the process is gone: nothing of it moves any more
-	down   bool       // connections are refused
-	thaw   chan struct{}
-	conns  map[*conn]struct{}
-	dials  map[string]int
-	rules  []*rule
-	frozen bool
-	id     string // the member of the group that the process believes to be
-	forgot bool   // the group has given it up meanwhile
+	mu      sync.Mutex // guards everything below
+	dead    bool       // the process is gone: nothing of it moves any more
+	down    bool       // connections are refused
+	thaw    chan struct{}
+	conns   map[*conn]struct{}
+	dials   map[string]int
+	rules   []*rule
+	frozen  bool
+	id      string // the member of the group that the process believes to be
+	forgot  bool   // the group has given it up meanwhile
+	trouble int    // oracle.marks when the process lost touch with the group; 0: it has not
 }
 
 // rule is what befalls the next message of one kind.
@@ -105,6 +106,7 @@ func (l *link) Dial(ctx context.Context, network, addr string) (net.Conn, error)
 // freeze holds every message back until unfreeze: a process that is stopped, or a
 // network that swallows packets.
 func (l *link) freeze() {
+	l.troubled()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.frozen {
@@ -123,6 +125,7 @@ func (l *link) unfreeze() {
 
 // cut ends all connections.
 func (l *link) cut() {
+	l.troubled()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.cutLocked()
@@ -305,6 +308,7 @@ func (c *conn) pass(r *rand.Rand, key kmsg.Key, response bool) bool {
 	d := latency(r)
 	if rule != nil {
 		c.l.w.fault(rule.what.String(), "%s %s", c.l.name, key.Name())
+		c.l.troubled()
 		if rule.what != delayMessage {
 			return false
 		}
@@ -370,7 +374,7 @@ func (c *conn) pumpDown() {
 }
 
 // watched are the requests that the oracle looks into.
-var watched = map[kmsg.Key]bool{kmsg.JoinGroup: true, kmsg.SyncGroup: true, kmsg.Heartbeat: true, kmsg.Produce: true, kmsg.OffsetCommit: true, kmsg.TxnOffsetCommit: true, kmsg.EndTxn: true}
+var watched = map[kmsg.Key]bool{kmsg.JoinGroup: true, kmsg.SyncGroup: true, kmsg.Heartbeat: true, kmsg.OffsetFetch: true, kmsg.Produce: true, kmsg.OffsetCommit: true, kmsg.TxnOffsetCommit: true, kmsg.EndTxn: true}
 
 func parseRequest(frame []byte) *message {
 	r := kbin.Reader{Src: frame[4:]}

@@ -43,6 +43,7 @@ type entry struct {
 	removed              bool // from the log, before it was seen to have been read
 	rewinds              int  // past it
 	risk                 int  // faults while it was in flight or its position not committed
+	marked               int  // oracle.marks at the last of them
 }
 
 // settled tells whether a position past the record may be committed.
@@ -67,6 +68,7 @@ type oracle struct {
 	committed map[int32]int64    // by the answers to commits
 	past      []map[int32]int64  // what was committed at each rewind
 	read      map[int32]int64    // how far any worker has read
+	marks     int                // how often everything in flight was charged
 	problems  []string
 	topics    map[[16]byte]string
 	counts    pipeline.Counts // of all workers
@@ -218,6 +220,17 @@ func (w *world) heard(l *link, m *message, frame []byte) {
 		code = parseResponse(m, frame).(*kmsg.SyncGroupResponse).ErrorCode
 	case kmsg.Heartbeat:
 		code = parseResponse(m, frame).(*kmsg.HeartbeatResponse).ErrorCode
+	case kmsg.OffsetFetch:
+		code = offsetFetchCode(parseResponse(m, frame).(*kmsg.OffsetFetchResponse))
+	default:
+		return
+	}
+	switch code {
+	case 0:
+		l.well()
+	case kerr.RebalanceInProgress.Code: // nobody's fault
+	default:
+		l.refused()
 	}
 	switch code {
 	case kerr.UnknownMemberID.Code, kerr.IllegalGeneration.Code, kerr.FencedInstanceID.Code:
@@ -368,6 +381,7 @@ func (w *world) mark() {
 	}
 	w.o.mu.Lock()
 	defer w.o.mu.Unlock()
+	w.o.marks++
 	for p, next := range read {
 		w.o.read[p] = max(w.o.read[p], next)
 	}
@@ -375,10 +389,10 @@ func (w *world) mark() {
 		from, away := behind[p]
 		for _, e := range log {
 			if away && e.offset >= from && e.offset < w.o.committed[p] {
-				e.risk++
+				w.o.charge(e)
 			}
-			if e.offset < w.o.read[p] && (e.offset >= w.o.committed[p] || w.o.guarantee == configs.AtMostOnce && !e.sinkHas && !e.lettersHave) {
-				e.risk++
+			if e.offset < w.o.read[p] && w.o.uncommitted(e) {
+				w.o.charge(e)
 			}
 		}
 	}
