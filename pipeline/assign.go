@@ -32,6 +32,7 @@ func (s listener) Assigned(parts []record.Position) {
 		delete(w.gone, p.Partition)
 		w.lanes[p.Partition] = l
 	}
+	w.beginChains(parts)
 	w.changed.Broadcast()
 }
 
@@ -67,6 +68,9 @@ func (s listener) Revoked(ctx context.Context, parts []int32) {
 		w.changed.Wait()
 	}
 	w.mu.Unlock()
+	if w.chain != nil {
+		w.handOver(ctx, half, lanes)
+	}
 	for _, l := range lanes {
 		if w.atMostOnce {
 			break // everything written is committed
@@ -83,6 +87,7 @@ func (s listener) Revoked(ctx context.Context, parts []int32) {
 		w.changed.Wait() // it may hold a position of these lanes from before
 	}
 	s.forget(lanes)
+	w.sweep()
 	w.unlock()
 }
 
@@ -134,6 +139,7 @@ func (s listener) Lost(parts []int32) {
 	w.mu.Lock()
 	defer w.unlock()
 	s.forget(lanes)
+	w.sweep()
 	for w.committing && ctx.Err() == nil {
 		w.changed.Wait() // cancelled; it must not land after the partitions were assigned again
 	}
@@ -153,6 +159,9 @@ func (s listener) DataLoss(part int32, from, to int64) {
 		// gives it. Without this a batch that begins behind what the lane's predecessor had read, since
 		// all before it was removed, would be taken for the predecessor's (see stale).
 		l.before = record.Position{}
+		if l.link != nil && to < l.next.Offset {
+			w.abortLocked(w.cutOff(part, to, l.next.Offset))
+		}
 	}
 	w.note(err)
 	if w.plan.Load().dataLossStops {

@@ -24,6 +24,10 @@ func (w *Worker) markDirty() {
 
 // commitLoop commits finished prefixes, an interval after they moved.
 func (w *Worker) commitLoop(ctx context.Context) {
+	if w.chain != nil {
+		w.chainLoop(ctx)
+		return
+	}
 	var retry *backoff.ExponentialBackOff
 	for {
 		select {
@@ -119,6 +123,8 @@ func (w *Worker) commitLast(life context.Context) bool {
 				err = fmt.Errorf("whether the last transaction was committed is not known; whoever reads on begins where the group stands: %w", err)
 			case w.tx != nil:
 				err = fmt.Errorf("the last transaction is given up, and what was in it will be read again: %w", err)
+			case w.chain != nil:
+				err = fmt.Errorf("the last commit failed; whoever reads on reads again what is durable, and skips it: %w", err)
 			default:
 				err = fmt.Errorf("the last commit failed, so records will be repeated: %w", err)
 			}
@@ -257,6 +263,9 @@ func (w *Worker) moved(only *lane) (lanes []*lane) {
 func (l *lane) position() record.Position {
 	if l.w.atMostOnce {
 		return l.claimed
+	}
+	if l.link != nil {
+		return l.link.durable
 	}
 	return l.prefix()
 }

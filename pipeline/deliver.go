@@ -37,6 +37,9 @@ func (l *lane) write() {
 
 // send writes a task for the first time.
 func (l *lane) send(t *task) {
+	if !l.tapers() {
+		return
+	}
 	empty := len(t.out.Records) == 0
 	if !l.cleared {
 		if l.clear(); l.dead() {
@@ -102,6 +105,9 @@ func (l *lane) call(t *task, b *record.Batch) {
 	w.writing++
 	if w.tx != nil {
 		w.tx.wrote, l.touched = true, true
+	}
+	if l.link != nil {
+		l.link.wrote++
 	}
 	w.unlock()
 	if tap := w.spec.Tap; tap != nil && tap.Watched() {
@@ -173,7 +179,7 @@ func (l *lane) judge(err error, n, tries int, find func(i int) (*task, int32)) (
 	}
 	var partial *sinks.PartialError
 	switch {
-	case sinks.IsPermanent(err):
+	case sinks.IsPermanent(err), errors.Is(err, sinks.ErrFenced):
 		w.note(err)
 		w.abortLocked(fmt.Errorf("sink %s: %w", w.spec.Route.To.Addr, err))
 		return all()

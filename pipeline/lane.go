@@ -66,7 +66,8 @@ type lane struct {
 	committed record.Position
 	counts    Counts
 	lost      int64          // records removed before they were read
-	pending   Counts         // exactly once: outcomes in the open transaction
+	link      *link          // of the partition's chain; nil: the sink has none
+	pending   Counts         // exactly once: outcomes in the open transaction; of a chain: since the last cut
 	touched   bool           // exactly once: something of the lane is in the open transaction
 	revision  int64          // of the last batch read
 	from      int64          // first offset read with it
@@ -78,6 +79,9 @@ func (w *Worker) newLane(start record.Position) *lane {
 	w.serial++
 	l := &lane{w: w, part: start.Partition, serial: w.serial, start: start, next: start, finished: start, claimed: start, committed: start}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
+	if w.chain != nil {
+		l.link = &link{cut: start, durable: start}
+	}
 	if w.order != configs.OrderPartition {
 		l.par = newParallel(l)
 	}
@@ -232,6 +236,9 @@ func (l *lane) settle() {
 			break
 		}
 		if t.refused {
+			if l.link != nil {
+				l.link.spoiled = true // the sink may have taken what follows in the batch
+			}
 			l.halt(t, l.prefix())
 			return
 		}
@@ -318,6 +325,7 @@ func (l *lane) end() {
 	l.finished = l.prefix()
 	l.abandon()
 	l.leaveTransaction()
+	l.leaveChain()
 	l.over = true
 	l.cancel()
 	l.w.ended.add(&l.counts)

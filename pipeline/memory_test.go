@@ -147,6 +147,7 @@ func (s *memSource) assign(parts ...int32) {
 	var from []record.Position
 	for _, p := range parts {
 		from = append(from, record.Position{Partition: p, Offset: s.committed[p]})
+		delete(s.paused, p)
 	}
 	l := s.l
 	s.mu.Unlock()
@@ -158,7 +159,6 @@ func (s *memSource) assign(parts ...int32) {
 			i++
 		}
 		s.at[p.Partition] = i
-		delete(s.paused, p.Partition)
 	}
 	s.wake.Broadcast()
 	s.mu.Unlock()

@@ -15,6 +15,9 @@ import (
 // it writes one batch after the other anyway. So is a transaction, which must hold all of what lies
 // before its positions and nothing else. Hence Worker.barrier is never up for a parallel lane.
 func orderOf(r *configs.Route, s sinks.Sink) configs.Order {
+	if _, ok := s.(sinks.Chained); ok {
+		return configs.OrderPartition // a cut needs a position with everything before it and nothing behind
+	}
 	if _, ok := s.(sinks.Checkpointer); ok || r.Delivery.Guarantee == configs.ExactlyOnce {
 		return configs.OrderPartition
 	}

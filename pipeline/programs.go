@@ -32,7 +32,11 @@ func (l *lane) began(t *task) {
 	}
 	at := t.position(0)
 	if l.ran == nil {
-		at.Offset = min(at.Offset, l.start.Offset) // gaps before the first record belong to it
+		from := l.start.Offset
+		if l.link != nil {
+			from = l.link.end.Offset
+		}
+		at.Offset = min(at.Offset, from) // gaps before the first record belong to it
 	}
 	l.starts = append(l.starts, ProgramStart{At: at, Route: t.plan.route, Revision: t.plan.revision, Swapped: l.ran != nil})
 }

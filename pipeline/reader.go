@@ -142,10 +142,12 @@ func (w *Worker) full() bool {
 		if l.dead() {
 			continue
 		}
+		if some = true; l.unbegun() {
+			continue
+		}
 		if l.bytes < share && l.unevaluated() < ahead && l.endSeq-l.base < tasksPerLane {
 			return false
 		}
-		some = true
 	}
 	return some
 }
@@ -163,7 +165,7 @@ func (w *Worker) dispatch(in *record.Batch, p *plan, serial int64, only *lane) *
 	l := w.lanes[in.Partition]
 	// One slow lane must not stop the others, so it is paused below. A source that
 	// does not heed that must not fill the memory either.
-	for l != nil && !l.dead() && !w.stopping && (l.bytes >= 2*w.share() || l.endSeq-l.base >= tasksPerLane) {
+	for l != nil && !l.dead() && !w.stopping && (l.unbegun() || l.bytes >= 2*w.share() || l.endSeq-l.base >= tasksPerLane) {
 		w.waiting = true
 		w.changed.Wait()
 	}
@@ -186,10 +188,18 @@ func (w *Worker) dispatch(in *record.Batch, p *plan, serial int64, only *lane) *
 		w.giveBack(in)
 		return nil
 	}
+	if l.link != nil {
+		if err := l.skip(in); err != nil {
+			w.abortLocked(err)
+			w.mu.Unlock()
+			w.giveBack(in)
+			return nil
+		}
+	}
 	if l.repeats(in) {
 		l.trim(in)
 	}
-	if len(in.Records) == 0 && (in.Next == l.next || l.repeats(in)) {
+	if len(in.Records) == 0 && (in.Next == l.next || l.repeats(in) || l.link != nil && in.Next.Offset <= l.next.Offset) {
 		w.mu.Unlock()
 		w.giveBack(in)
 		return l
@@ -247,6 +257,8 @@ func (l *lane) balance() {
 	want := l.want
 	share := l.w.share()
 	switch {
+	case l.unbegun():
+		want = len(l.w.lanes) > 1
 	case l.bytes >= share || l.endSeq-l.base >= tasksPerLane:
 		want = len(l.w.lanes) > 1 // with one lane the reader itself waits
 	case l.bytes <= share/2:

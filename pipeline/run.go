@@ -23,6 +23,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	if w.tx != nil && (w.tx.sink == nil || w.tx.source == nil) {
 		return fmt.Errorf("%s wants guarantee = %q, which takes a stream that is read and a stream on the same cluster that is written", w.spec.Route.Addr, configs.ExactlyOnce)
 	}
+	if w.chain != nil && w.atMostOnce {
+		return fmt.Errorf("%s wants guarantee = %q, which %s cannot keep: it stores positions together with what was written before", w.spec.Route.Addr, configs.AtMostOnce, w.spec.Route.To.Addr)
+	}
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	readCtx, stopRead := context.WithCancel(life)
@@ -56,6 +59,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		w.settleAll()
 		stopCommits()
 		<-committed
+		w.settleChains(life, readCtx)
 		if w.commitLast(life) && ended {
 			w.finish(life)
 		}
@@ -143,6 +147,9 @@ func (w *Worker) settleAll() {
 			l.cancel()
 		}
 	}
+	if w.chain != nil {
+		w.chain.close()
+	}
 	for w.runners > 0 {
 		w.changed.Wait()
 	}
@@ -161,7 +168,7 @@ func (w *Worker) flush() {
 
 func (w *Worker) busy() bool {
 	for _, l := range w.lanes {
-		if l.flying() {
+		if l.flying() || l.link != nil && l.link.beginning && l.mayBegin() {
 			return true
 		}
 	}
@@ -197,6 +204,7 @@ func (w *Worker) close(life context.Context) {
 		l.end() // all that can be committed is; a revocation by Close finds nothing to do
 	}
 	w.unlock()
+	w.leaveChains()
 	report("source "+w.spec.Route.From.Addr.String(), guard("close", func() error { return w.spec.Source.Close(ctx) }))
 	report("sink "+w.spec.Route.To.Addr.String(), guard("close", func() error { return w.sink.Close(ctx) }))
 	if w.spec.DeadLetters != nil {

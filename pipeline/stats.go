@@ -51,7 +51,8 @@ type Counts struct {
 	Written      int64   `json:"written"` // output records; several per source record with explode
 	ReadBytes    int64   `json:"read_bytes"`
 	WrittenBytes int64   `json:"written_bytes"`
-	Retried      int64   `json:"retried"` // output records written again
+	Retried      int64   `json:"retried"`           // output records written again
+	Skipped      int64   `json:"skipped,omitempty"` // read again, and in no other count: the sink's chain has them, from an earlier incarnation
 	Reasons      Reasons `json:"reasons,omitempty"`
 
 	SchemaViolations int64 `json:"schema_violations,omitempty"` // required fields that expressions read and that were missing or null
@@ -68,6 +69,7 @@ func (c *Counts) add(o *Counts) {
 	c.ReadBytes += o.ReadBytes
 	c.WrittenBytes += o.WrittenBytes
 	c.Retried += o.Retried
+	c.Skipped += o.Skipped
 	c.SchemaViolations += o.SchemaViolations
 	for _, r := range o.Reasons {
 		c.Reasons.add(r.Outcome, r.Code, r.N)
@@ -215,6 +217,9 @@ func (w *Worker) describe(s *Stats, stuck bool, waiting *lane) {
 		if waiting != nil && s.Error == "" {
 			s.Attempt, s.Error = waiting.attempt, waiting.err.Error()
 		}
+		if w.chain != nil && w.chain.err != nil && s.Error == "" {
+			s.Error = w.chain.err.Error()
+		}
 		if w.commitErr != nil && s.Error == "" {
 			s.Attempt, s.Error = w.commitTries, w.commitErr.Error()
 		}
@@ -225,6 +230,8 @@ func (w *Worker) describe(s *Stats, stuck bool, waiting *lane) {
 		s.Activity, s.Attempt, s.Error = waiting.wait, waiting.attempt, waiting.err.Error()
 	case w.tx != nil && w.tx.broken != nil:
 		s.Activity, s.Attempt, s.Error = Retrying, w.tx.tries, w.tx.broken.Error()
+	case w.chain != nil && w.chain.err != nil:
+		s.Activity, s.Error = Retrying, w.chain.err.Error()
 	case w.unsaved && w.lastErr != nil:
 		s.Activity, s.Error = Retrying, w.lastErr.Error()
 	case w.readErr != nil:
@@ -256,6 +263,10 @@ func (l *lane) stats(ends map[int32]int64) LaneStats {
 	if l.w.tx != nil { // nothing has an outcome before its transaction ends
 		s.InFlightRecords += l.pending.outcomes()
 		s.Finished = l.committed
+	}
+	if l.link != nil { // nor before it is in a cut that is durable
+		s.InFlightRecords += l.unsettled()
+		s.Finished = l.link.durable
 	}
 	if end, ok := ends[l.part]; ok && end >= 0 {
 		s.Lag = max(end-s.Finished.Offset, 0)

@@ -93,7 +93,7 @@ func (w *Worker) breakTransaction(err error) {
 
 // ledger is where outcomes of the lane count: at once, or when the transaction ends.
 func (l *lane) ledger() *Counts {
-	if l.w.tx != nil {
+	if l.w.tx != nil || l.link != nil {
 		return &l.pending
 	}
 	return &l.counts
@@ -110,8 +110,7 @@ func (l *lane) keep() {
 
 // leaveTransaction is for a lane that ends: what is pending has no outcome.
 func (l *lane) leaveTransaction() {
-	l.counts.Abandoned += l.pending.outcomes()
-	l.pending = Counts{}
+	l.giveUp(&l.pending)
 	if l.touched {
 		l.touched = false
 		l.w.breakTransaction(fmt.Errorf("partition %d was given up with records in the open transaction", l.part))

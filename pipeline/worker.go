@@ -41,6 +41,7 @@ type Worker struct {
 	cp         sinks.Checkpointer // the sink, if it is one
 	ordered    sinks.Ordered      // the sink, if it is one
 	order      configs.Order      // that is kept; never empty
+	chain      *chain             // the sink keeps its own positions; nil: it does not
 	tx         *transaction       // exactly once; nil: it is not asked for
 	window     int                // writes of one lane without done
 	atMostOnce bool               // positions are committed before they are written
@@ -115,7 +116,10 @@ func newWorker(s Spec, evals func() evaluator) *Worker {
 	if w.order = orderOf(s.Route, s.Sink); w.ordered != nil || w.order != configs.OrderPartition {
 		w.window = writesPerLane
 	}
-	if s.Route.Delivery.Guarantee == configs.ExactlyOnce {
+	if c, ok := s.Sink.(sinks.Chained); ok {
+		w.chain = newChain(c)
+	}
+	if s.Route.Delivery.Guarantee == configs.ExactlyOnce && w.chain == nil {
 		w.tx = &transaction{hurry: make(chan struct{}, 1), poison: map[int32]map[child]verdict{}}
 		w.tx.sink, _ = s.Sink.(sinks.Transactional)
 		w.tx.source, _ = s.Source.(sources.Transacted)

@@ -107,8 +107,11 @@ type Transactional interface {
 // goes and appears at once or not at all. done of a Write means "accepted". A position of the source
 // is worth nothing beside the chain: it is committed after it, for people to see and for others to wait on.
 //
-// The worker calls Begin for a partition before its first Write, and once more after Forget. It calls Cut, Durable and Forget
-// one at a time and never while a Write of a named partition is without its done.
+// The worker calls Begin for a partition before its first Write, and once more after Forget; of several
+// partitions at once. It calls Due, Cut, Durable and Forget
+// one at a time, and Cut and Forget never while a Write of a named partition is without its done. So a Write
+// must not wait for a cut of its own partition: room in the sink's buffers comes from what was cut. A partition has one write at
+// a time. One in which a record was refused and the route stops there (on_error = "stop") is forgotten, not cut.
 type Chained interface {
 	Sink
 	// Begin completes what a predecessor left half done and gives where the partition's chain ends:
@@ -121,7 +124,9 @@ type Chained interface {
 	Due() []int32
 	// Cut ends a commit for each partition that is named: everything that was written of it is before
 	// the position. It is quick: files are finished and commits made behind it, in the order of the cuts. A
-	// position without records before it makes no file, and may be left for the next cut.
+	// position without records before it makes no file, and may be left for the next cut; Settle makes it durable too. The
+	// worker itself sees to it that a partition without open records is cut now and then, so that what is
+	// filtered out is not read again for ever.
 	Cut(at []record.Position)
 	// Durable gives, per partition, the last position of a cut that can no longer be lost, and why newer ones
 	// are not durable yet, where something fails and is tried again. A Permanent error ends the

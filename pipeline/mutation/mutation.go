@@ -21,9 +21,12 @@ const (
 	RetryUnknown    Name = "retry_unknown"    // at_most_once tries again what may have been written
 	OffsetsOutside  Name = "offsets_outside"  // exactly_once commits positions beside the transaction
 	UnsettledEnd    Name = "unsettled_end"    // exactly_once ends a transaction with writes under way
+	CutUnanswered   Name = "cut_unanswered"   // a chain is cut with writes under way
+	SourceFirst     Name = "source_first"     // the position of a cut is committed before the cut is durable
+	IgnoreChain     Name = "ignore_chain"     // a lane writes what its partition's chain has already
 )
 
 // All lists them.
 func All() []Name {
-	return []Name{CommitUnwritten, CommitPastGap, NoFence, IgnorePartial, IgnoreUnknown, LettersEarly, SwapDrops, ClaimLate, RetryUnknown, OffsetsOutside, UnsettledEnd}
+	return []Name{CommitUnwritten, CommitPastGap, NoFence, IgnorePartial, IgnoreUnknown, LettersEarly, SwapDrops, ClaimLate, RetryUnknown, OffsetsOutside, UnsettledEnd, CutUnanswered, SourceFirst, IgnoreChain}
 }

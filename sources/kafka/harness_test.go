@@ -38,7 +38,6 @@ var cases = []struct {
 	{"rebalance", testRebalance},
 	{"rebalance, dynamic", testRebalanceDynamic},
 	{"start", testStart},
-	{"first offsets held back", testFirstOffsetsHeldBack},
 	{"grow", testGrow},
 	{"mirror", testMirror},
 	{"data loss", testDataLoss},
