@@ -29,7 +29,7 @@ version=${ELASTICSEARCH_VERSION:-8.19.0}
 heap=${ELASTICSEARCH_HEAP:-512m}
 cache=${ELASTICSEARCH_CACHE:-$cache_root/elasticsearch-$version}
 data=${ELASTICSEARCH_DATA:-$state_root/elasticsearch}
-timeout=${ELASTICSEARCH_START_TIMEOUT:-90}
+timeout=${ELASTICSEARCH_START_TIMEOUT:-180}
 port= nodes= only= signal=TERM home=
 sets=()
 

@@ -25,7 +25,7 @@ version=${HIVE_VERSION:-3.1.3}
 heap=${HIVE_HEAP:-256m}
 cache=${HIVE_CACHE:-$cache_root/hive-metastore-$version}
 data=${HIVE_DATA:-$state_root/hive-metastore}
-timeout=${HIVE_START_TIMEOUT:-90}
+timeout=${HIVE_START_TIMEOUT:-180}
 port= signal=TERM home=
 sets=()
 

@@ -14,7 +14,8 @@
 # objects are files in DIR/root/testenv; DIR has to be on a file system with
 # extended attributes. A --set is a global option of the gateway: readonly=true.
 # `stop` keeps the data; remove DIR for an empty server. `check` starts one of its
-# own and wants that of many writers of one object that must not exist, one wins.
+# own and wants that of many writers of one object that must not exist one wins,
+# also where an object comes in parts.
 #
 # Environment: S3_VERSION, S3_CACHE (binary), S3_DATA (default of --data),
 # S3_START_TIMEOUT (seconds).
@@ -26,7 +27,7 @@ me=s3.sh
 version=${S3_VERSION:-v1.8.0}
 cache=${S3_CACHE:-$cache_root/versitygw}
 data=${S3_DATA:-$state_root/s3}
-timeout=${S3_START_TIMEOUT:-60}
+timeout=${S3_START_TIMEOUT:-180}
 port= signal=TERM home=
 sets=()
 
@@ -88,19 +89,20 @@ status() {
 }
 
 check() {
-  local url i got want writers=()
+  local url i got want id writers=()
   need curl
   data=$(mktemp -d)
   trap 'signal=KILL; stop; rm -rf "$data"' EXIT
   port=0
   url=$(start)
-  send() { # METHOD PATH [curl options]: prints the status
+  curl_s3() { # METHOD PATH [curl options]
     local method=$1 path=$2
     shift 2
-    curl -s -o /dev/null -w '%{http_code}\n' --aws-sigv4 aws:amz:us-east-1:s3 --user testenv:of-testenv-alone \
+    curl -s --aws-sigv4 aws:amz:us-east-1:s3 --user testenv:of-testenv-alone \
       -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' \
       -X "$method" "$url/$path" "$@"
   }
+  send() { curl_s3 "$@" -o /dev/null -w '%{http_code}\n'; } # prints the status
   expect() { # STATUS METHOD PATH [curl options]
     local want=$1
     shift
@@ -121,6 +123,12 @@ check() {
   got=$(sort "$data"/got.* | uniq -c | xargs)
   [ "$got" = "1 200 19 412" ] || die "20 conditional puts at a time: $got, want 1 200 19 412"
   want=$(cat "$data/root/testenv/b")
+  for i in 200 412; do
+    id=$(curl_s3 POST 'testenv/parts?uploads=' -d '' | sed -n 's/.*<UploadId>\(.*\)<\/UploadId>.*/\1/p')
+    expect 200 PUT "testenv/parts?partNumber=1&uploadId=$id" --data-binary part
+    expect "$i" POST "testenv/parts?uploadId=$id" -H 'If-None-Match: *' -H 'Content-Type: application/xml' \
+      -d "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>$(printf part | md5sum | cut -d' ' -f1)</ETag></Part></CompleteMultipartUpload>"
+  done
   (signal=KILL; stop)
   port=
   [ "$(start)" = "$url" ] || die "another address after a restart"
