@@ -159,6 +159,9 @@ func (w *Worker) swap(next *plan) {
 	w.changed.Broadcast()
 }
 
+// Source gives what the worker reads.
+func (w *Worker) Source() sources.Source { return w.spec.Source }
+
 // Pause stops reading until Resume; what is in flight goes on.
 func (w *Worker) Pause() { w.hold(true) }
 

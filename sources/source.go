@@ -127,6 +127,15 @@ type Deps struct {
 	Dir     string                            // of the configuration: relative paths start there
 	Resolve func(spec.Secret) (string, error) // gives a secret's value
 	Route   string                            // who reads, for client ids
+	Scan    record.Scan                       // what the route needs of the events
+	Type    types.Type                        // of the events as the route takes them; Any where that is not known
+}
+
+// Pruner is a Source that leaves out what Deps.Scan does not need. Where a route comes to need more
+// while it runs, it is read by another one.
+type Pruner interface {
+	Source
+	Pruned() record.Scan
 }
 
 // Config is the decoded options of one source block.

@@ -134,7 +134,7 @@ func (n renamed) SavePositions(ctx context.Context, _ addr.Addr, from []record.P
 
 func (p *plant) source(ctx context.Context, j job) (sources.Source, string, error) {
 	r := j.route
-	deps := sources.Deps{Log: p.log.With("route", r.Addr.String()), Dir: p.dir, Resolve: p.resolve, Route: r.Addr.String()}
+	deps := sources.Deps{Log: p.log.With("route", r.Addr.String()), Dir: p.dir, Resolve: p.resolve, Route: r.Addr.String(), Scan: dsl.ScanOf(r.Checked), Type: r.Checked.Input}
 	if s := j.cfg.Sources[r.From.Addr]; s != nil {
 		src, err := s.Config.New(deps)
 		return src, s.Kind, err

@@ -15,6 +15,7 @@ import (
 	"keystone/dsl"
 	"keystone/pipeline"
 	"keystone/reconcile"
+	"keystone/sources"
 	"keystone/sources/kafka/admin"
 )
 
@@ -289,6 +290,9 @@ func (r *runtime) swap(u *unit, goal *configs.Config, route *configs.Route, c re
 	w := u.running()
 	if w == nil {
 		return false
+	}
+	if s, ok := w.Source().(sources.Pruner); ok && !s.Pruned().Covers(dsl.ScanOf(route.Checked)) {
+		return false // another one reads what this one leaves out
 	}
 	program, err := dsl.Compile(route.Checked)
 	if err != nil {
