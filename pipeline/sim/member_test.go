@@ -5,8 +5,12 @@ package sim
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
 	"slices"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"keystone/configs"
 	"keystone/configs/addr"
@@ -115,6 +119,9 @@ func (m *member) start() {
 	p.cancel = cancel
 	m.cur = p
 	w.trace("%s starts", p.name)
+	if m.lives == 1 && w.seed%3 == 0 {
+		p.link.add(foundingFault(w.seed, m.name, s.session))
+	}
 	w.mu.Lock()
 	w.running = append(w.running, p.worker)
 	w.wires = append(w.wires, p.link)
@@ -130,6 +137,18 @@ func (m *member) start() {
 		w.trace("%s ended: %v", p.name, err)
 		p.ended <- err
 	})
+}
+
+// foundingFault befalls a message by which a group begins. It is drawn apart from the others.
+func foundingFault(seed uint64, name string, session time.Duration) *rule {
+	h := fnv.New64a()
+	h.Write([]byte(name))
+	rng := rand.New(rand.NewPCG(seed, h.Sum64()))
+	return &rule{
+		key:   pick(rng, kmsg.OffsetCommit, kmsg.OffsetCommit, kmsg.OffsetCommit, kmsg.JoinGroup, kmsg.SyncGroup, kmsg.LeaveGroup, kmsg.OffsetFetch),
+		what:  pick(rng, dropRequest, dropResponse, delayMessage, delayMessage),
+		delay: draw(rng, pick(rng, session/2, 2*session, time.Minute)),
+	}
 }
 
 // newSink makes a sink to a topic or a destination.

@@ -252,7 +252,6 @@ type message struct {
 	version int16
 	req     kmsg.Request // where the oracle looks at it
 	seen    any          // the oracle's own, from request to response
-	late    bool         // it was on its way for longer than a process believes what it has looked up
 }
 
 // close ends the connection for the process. The broker notices when it has
@@ -333,13 +332,12 @@ func (c *conn) pumpUp() {
 		if err != nil {
 			return
 		}
-		m, sent := parseRequest(frame), time.Now()
+		m := parseRequest(frame)
 		// What was on its way when a process died may still arrive.
 		if !c.pass(c.up, m.key, false) && !(c.late && c.l.isDead()) {
 			return
 		}
 		c.l.w.trace("%s -> %s", c.l.name, m.key.Name())
-		m.late = time.Since(sent) > 5*time.Second
 		c.l.w.request(c.l, m)
 		c.mu.Lock()
 		c.asked = append(c.asked, m)

@@ -357,14 +357,8 @@ func (o *oracle) commit(w *world, who string, m *message, resp *kmsg.OffsetCommi
 			if s := wrong[p.Partition]; s != "" {
 				o.problem("%s", s)
 			}
-			switch back := p.Offset < o.committed[p.Partition]; {
-			case back && req.Generation < 0 && m.late:
-				// The group's first offsets, which the network held back until the group had begun, and was
-				// empty again: docs/guarantees.md does not promise that it does not begin anew.
-				w.trace("%s begins the group again", who)
-				o.repeats(p.Partition, p.Offset, o.committed[p.Partition])
-			case back:
-				o.problem("%s moves partition %d back from %d to %d", who, p.Partition, o.committed[p.Partition], p.Offset)
+			if was := o.committed[p.Partition]; p.Offset < was {
+				o.problem("%s moves partition %d back from %d to %d", who, p.Partition, was, p.Offset)
 			}
 			o.committed[p.Partition] = p.Offset
 		}

@@ -38,6 +38,7 @@ var cases = []struct {
 	{"rebalance", testRebalance},
 	{"rebalance, dynamic", testRebalanceDynamic},
 	{"start", testStart},
+	{"first offsets held back", testFirstOffsetsHeldBack},
 	{"grow", testGrow},
 	{"mirror", testMirror},
 	{"data loss", testDataLoss},

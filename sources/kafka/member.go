@@ -9,7 +9,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // # Static members
@@ -81,27 +80,11 @@ func (s *Source) leave(ctx context.Context) error {
 	if !s.static() || id == "" || s.cfg.Stay != nil && s.cfg.Stay() {
 		return nil
 	}
-	m := kmsg.NewLeaveGroupRequestMember()
-	m.MemberID, m.InstanceID = id, &s.cfg.Instance
-	m.Reason = kmsg.StringPtr("the route stops")
-	req := kmsg.NewPtrLeaveGroupRequest()
-	req.Group, req.Members = s.cfg.Group, []kmsg.LeaveGroupRequestMember{m}
-	resp, err := req.RequestWith(ctx, s.cl)
-	if err != nil {
-		return err
-	}
-	err = kerr.ErrorForCode(resp.ErrorCode)
-	for _, m := range resp.Members {
-		err = errors.Join(err, kerr.ErrorForCode(m.ErrorCode))
-	}
-	if errors.Is(err, kerr.FencedInstanceID) || errors.Is(err, kerr.UnknownMemberID) {
-		return nil
-	}
-	return err
+	return s.leaveAs(ctx, id, &s.cfg.Instance, "the route stops")
 }
 
 // takePlace looks for a dead member of ours in the group: it stays if it is
-// alone, for us to take its place, and is put out if it is not.
+// alone, for us to take its place, and is put out if it is not, or is a founder.
 func (s *Source) takePlace(ctx context.Context) error {
 	if !s.static() {
 		return nil
@@ -116,14 +99,14 @@ func (s *Source) takePlace(ctx context.Context) error {
 	case err != nil:
 		return s.explain("look at group "+s.cfg.Group, err)
 	}
-	members := groups[s.cfg.Group].Members
+	members, founds := groups[s.cfg.Group].Members, groups[s.cfg.Group].Protocol == founderProtocol
 	var left []string
 	for _, m := range members {
 		if m.InstanceID != nil && (*m.InstanceID == s.cfg.Instance || slices.Contains(s.cfg.Dead, *m.InstanceID)) {
 			left = append(left, *m.InstanceID)
 		}
 	}
-	if len(left) == 0 || len(members) == 1 && left[0] == s.cfg.Instance {
+	if len(left) == 0 || len(members) == 1 && left[0] == s.cfg.Instance && !founds {
 		return nil
 	}
 	return s.evict(ctx, left...)

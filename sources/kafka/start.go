@@ -57,67 +57,56 @@ func listStart(ctx context.Context, adm *kadm.Client, topic string, s start) (ma
 	return all[topic], nil
 }
 
-// resolveStart commits where the group begins, for every partition, before
+// resolveStart sees to it that where the group begins is committed, for every partition, before
 // it has a member that reads. It does so only for a group that has committed
 // nothing on this topic.
 //
 // Without it, a route with start = "latest" that is stopped before its first
 // commit would begin at the then latest record, and lose those between.
 //
-// Two workers of one route may get here at once. Kafka takes a commit of
-// somebody who is no member only while the group has none: A commits, A joins;
-// B's commit is refused with UNKNOWN_MEMBER_ID, B looks again and finds A's
-// offsets. If B commits before A joins, A reads what B committed; nobody has
-// read anything yet. What remains is B sleeping, between looking and
-// committing, for so long that A joins, commits and leaves: so an answer
-// older than resolveWithin is not acted upon. And B's request being held back by the
-// network for so long, and arriving while nobody is in the group: Kafka takes it, and
-// what A committed is read again. Nothing on our side can take it back.
+// Two workers of one route may get here at once: see founder.
 func (s *Source) resolveStart(ctx context.Context, mirror []record.Position) error {
-	for {
-		looked := time.Now()
-		committed, err := s.committed(ctx)
-		if err != nil {
+	for until := time.Now().Add(s.cfg.SessionTimeout + s.cfg.RebalanceTimeout); ; {
+		begun, err := s.begun(ctx)
+		if err != nil || begun {
 			return err
 		}
-		if len(committed) > 0 {
-			err := s.checkIdentity(committed)
-			if err == nil || !s.cfg.AcceptNewTopic {
-				return err
-			}
-		}
-		begin, err := s.startOffsets(ctx, mirror)
-		if err != nil {
-			return err
-		}
-		if time.Since(looked) > resolveWithin {
-			continue
-		}
-		os := kadm.Offsets{}
-		for p, o := range begin {
-			os.Add(kadm.Offset{Topic: s.cfg.Topic, Partition: p, At: o.Offset, LeaderEpoch: o.LeaderEpoch, Metadata: s.meta("").String()})
-		}
-		err = retry(ctx, func() error { return s.adm.CommitAllOffsets(ctx, s.cfg.Group, os) })
+		err = s.found(ctx, mirror)
 		switch {
-		case errors.Is(err, kerr.UnknownMemberID): // another worker was first, or was killed
+		case err == nil:
+			return nil
+		case !passing(err):
+			return err
+		case errors.Is(err, kerr.InconsistentGroupProtocol): // readers are there; ours are dead
 			if err := s.evict(ctx, append([]string{s.cfg.Instance}, s.cfg.Dead...)...); err != nil {
 				return err
 			}
-		case err != nil:
-			return s.explain("commit the first offsets of group "+s.cfg.Group, err)
-		default:
-			s.log.Info("the group begins", "topic", s.cfg.Topic, "group", s.cfg.Group, "start", s.cfg.Start, "from_stored_positions", len(mirror) > 0)
-			return nil
 		}
-		// A group with members whose first offsets are not committed yet: a
-		// member of another make, or one that is just leaving.
+		// Another worker begins the group, or readers are in it that have committed nothing:
+		// of another make, or just leaving.
+		if time.Now().After(until) {
+			return fmt.Errorf("group %s has members, and no offsets of topic %s that say where this route begins; it goes on when it has, or when nobody else is in the group: %w", s.cfg.Group, s.cfg.Topic, err)
+		}
 		if err := sleep(ctx, 200*time.Millisecond); err != nil {
 			return s.explain("wait for the first offsets of group "+s.cfg.Group, err)
 		}
 	}
 }
 
-const resolveWithin = 5 * time.Second
+// begun tells whether the group has offsets of the topic, which count.
+func (s *Source) begun(ctx context.Context) (bool, error) {
+	committed, err := s.committed(ctx)
+	if err != nil || len(committed) == 0 {
+		return false, err
+	}
+	if err := s.checkIdentity(committed); err != nil {
+		if s.cfg.AcceptNewTopic {
+			return false, nil
+		}
+		return false, err
+	}
+	return true, nil
+}
 
 // committed gives what the group committed on the topic.
 func (s *Source) committed(ctx context.Context) (map[int32]kadm.OffsetResponse, error) {
