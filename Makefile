@@ -22,7 +22,7 @@ SEEDS ?= 300
 SEED ?= 0
 DURATION ?= 15m
 
-.PHONY: help build demo test race sim regressions mutants lint docs check examples fuzz bench e2e chaos reloads ci clean
+.PHONY: help build demo test race sim regressions mutants lint docs check examples fuzz bench e2e servers chaos reloads ci clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -86,8 +86,15 @@ fuzz: ## run every fuzz target for FUZZTIME
 bench: build ## measure, print a table, write .cache/bench.json
 	go run ./cmd/internal/bench -out $(CACHE)/bench.json
 
-e2e: build ## run the tests against a real Apache Kafka, which this starts
-	.testenv/with-kafka go test -count=1 -timeout 40m -run 'Real' ./...
+e2e: build ## start real servers and run the tests against them; NEED=all makes it an error if one cannot be had
+	.testenv/with-all $(if $(NEED),--need $(NEED)) go test -count=1 -timeout 40m -run 'Real' ./...
+
+servers: ## fetch the real servers of e2e, and check that they are what its tests expect
+	.testenv/with-all --fetch
+	.testenv/elasticsearch.sh check
+	.testenv/hive-metastore.sh check
+	.testenv/s3.sh check
+	.testenv/readers.sh check
 
 chaos: build ## break three real brokers, workers and edits for DURATION, as SEED chooses (0: by chance)
 	KEYSTONE_CHAOS=$(DURATION) KEYSTONE_CHAOS_SEED=$(SEED) .testenv/with-kafka go test -count=1 -v -timeout 120m -run '^TestRealChaos$$' ./cmd/internal/e2e
@@ -101,7 +108,7 @@ ci: ## what a change must pass
 	$(MAKE) race PACKAGES='./pipeline/... ./reconcile/... ./sources/... ./sinks/... ./cmd/...'
 	$(MAKE) regressions sim mutants SEEDS=300
 	$(MAKE) examples demo
-	$(MAKE) e2e
+	$(MAKE) e2e NEED=all
 
 clean: ## remove what was built
 	rm -rf bin $(CACHE)

@@ -57,6 +57,9 @@ fetch() {
     flock 9
     [ -d "$jars" ] && exit
     rm -rf "$cache/tmp"
+    for tool in java mvn; do
+      command -v "$tool" >/dev/null || die "$tool is missing"
+    done
     mvn -q -B -Dstyle.color=never -f "$here/kafka/pom.xml" -Dkafka.version="$version" \
       dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$cache/tmp" >&2
     mv "$cache/tmp" "$jars"

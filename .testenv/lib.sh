@@ -119,3 +119,17 @@ bound_port() {
   done
   return 1
 }
+
+# beside RECIPE: prepares a with-script: $data is the folder of its server, which
+# ends with the script however that ends, as does the command that runs in it.
+beside() {
+  recipe=$here/$1
+  data=$(mktemp -d)
+  trap 'pkill -TERM -P $$ || true; "$recipe" stop --data "$data" || true; rm -rf "$data"' EXIT
+}
+
+# absent SERVER: it could not be had, which is an error unless with-all runs us.
+absent() {
+  [ -n "${KEYSTONE_TEST_OPTIONAL:-}" ] || exit 1
+  echo "$me: no $1: the tests that need it are skipped" >&2
+}
