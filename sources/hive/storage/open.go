@@ -1,0 +1,179 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	gcaws "gocloud.dev/aws"
+	"gocloud.dev/blob"
+	_ "gocloud.dev/blob/azureblob" // azblob://
+	_ "gocloud.dev/blob/gcsblob"   // gs://
+	"gocloud.dev/blob/s3blob"
+
+	"keystone/configs/diag"
+	"keystone/configs/spec"
+)
+
+// Location says where a place is and how to get at it, as blocks declare it.
+type Location struct {
+	URL       string // a folder, or s3://, gs://, azblob://
+	Endpoint  string
+	Region    string
+	PathStyle bool
+	AccessKey spec.Secret
+	SecretKey spec.Secret
+}
+
+// Options declares it.
+func (l *Location) Options() spec.Options {
+	return spec.Options{
+		spec.String("location", &l.URL, "Where the table is: a folder, relative to the configuration's directory, or `s3://BUCKET/PATH`, `gs://BUCKET/PATH`, `azblob://CONTAINER/PATH`. "+
+			"Credentials come from where each cloud's own tools look: AWS_… variables, profiles and roles; GOOGLE_APPLICATION_CREDENTIALS; AZURE_STORAGE_ACCOUNT with AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN or an identity.").
+			Required().Effect(spec.Replace).Eg(`"s3://warehouse/plays"`).Also("path", "uri", "url"),
+		spec.String("endpoint", &l.Endpoint, "Address of a server that speaks S3's protocol; empty is Amazon's.").Default("").Eg(`"https://minio.example:9000"`),
+		spec.String("region", &l.Region, "Region of the bucket on S3; empty is that of the environment (AWS_REGION, the profile), or us-east-1 where there is an endpoint.").Default("").Eg(`"eu-west-1"`),
+		spec.Bool("path_style", &l.PathStyle, "The bucket stands in the path and not in the host name, as most servers other than Amazon's want it.").Default(false).Also("use_path_style", "force_path_style", "s3_force_path_style"),
+		spec.Sensitive("access_key", &l.AccessKey, "Access key id for S3; empty is that of the environment.").Default(spec.Secret{}).MayBeWritten().Eg(`env("S3_KEY")`),
+		spec.Sensitive("secret_key", &l.SecretKey, "Secret access key for S3.").Default(spec.Secret{}).Eg(`env("S3_SECRET")`),
+	}
+}
+
+var schemes = []string{s3blob.Scheme, "gs", "azblob"}
+
+const schemeList = "a folder, s3://, gs:// or azblob://"
+
+// Check reports what cannot work. rng is where the block is.
+func (l *Location) Check(rng diag.Range, code string) diag.Diagnostics {
+	var ds diag.Diagnostics
+	bad := func(format string, a ...any) {
+		ds.Addf(rng, code, "Invalid location of a table", format, a...)
+	}
+	scheme, _, remote := strings.Cut(l.URL, "://")
+	switch {
+	case l.URL == "":
+		bad("location is empty. Name %s.", schemeList)
+	case !remote:
+		if strings.ContainsRune(l.URL, 0) {
+			bad("location has a zero byte.")
+		}
+	case !slices.Contains(schemes, scheme):
+		bad("location = %q: there is no storage %q; it takes %s.%s", l.URL, scheme+"://", schemeList, nearScheme(scheme))
+	default:
+		u, err := url.Parse(l.URL)
+		switch {
+		case err != nil:
+			bad("location is no URL: %v.", errors.Unwrap(err))
+		case u.User != nil:
+			bad("location has a user or a password in it. Give access_key and secret_key, or set the environment of the cloud's tools.")
+		case u.Host == "":
+			bad("location = %q names no bucket: write %s://BUCKET/PATH.", l.URL, scheme)
+		case strings.Contains("/"+u.Path+"/", "/../"), strings.Contains("/"+u.Path+"/", "/./"):
+			bad("location = %q has . or .. in its path, which an object store takes for a name.", l.URL)
+		}
+	}
+	if (l.Endpoint != "" || l.Region != "" || l.PathStyle || !l.AccessKey.IsZero() || !l.SecretKey.IsZero()) && (!remote || scheme != s3blob.Scheme) {
+		bad("endpoint, region, path_style, access_key and secret_key are for s3:// locations. Leave them out.")
+	}
+	if l.AccessKey.IsZero() != l.SecretKey.IsZero() {
+		bad("access_key and secret_key go together.")
+	}
+	if l.Endpoint != "" {
+		if u, err := url.Parse(l.Endpoint); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			bad("endpoint = %q is no address: write https://HOST:PORT.", l.Endpoint)
+		}
+	}
+	return ds
+}
+
+func nearScheme(s string) string {
+	switch s {
+	case "s3a", "s3n":
+		return " Write s3://."
+	case "gcs":
+		return " Write gs://."
+	case "abfs", "abfss", "wasb", "wasbs", "az":
+		return " Write azblob://CONTAINER/PATH; the account comes from AZURE_STORAGE_ACCOUNT."
+	case "file":
+		return " Write the path of the folder alone."
+	}
+	return ""
+}
+
+// Open opens the place. dir is what a relative folder is relative to. It asks nothing of an object store yet.
+func (l *Location) Open(ctx context.Context, dir string, resolve func(spec.Secret) (string, error)) (Store, error) {
+	if !strings.Contains(l.URL, "://") {
+		folder := l.URL
+		if !filepath.IsAbs(folder) {
+			folder = filepath.Join(dir, folder)
+		}
+		d, err := OpenDisk(folder)
+		if err != nil {
+			return nil, fmt.Errorf("open the folder %s: %w", folder, err)
+		}
+		return NewLocal(folder, d), nil
+	}
+	u, err := url.Parse(l.URL)
+	if err != nil {
+		return nil, fmt.Errorf("location: %w", err)
+	}
+	bucket, err := l.bucket(ctx, u, resolve)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", shown(u), err)
+	}
+	prefix := strings.Trim(u.Path, "/")
+	if prefix != "" {
+		prefix += "/"
+	}
+	return NewObjects(shown(u), bucket, prefix), nil
+}
+
+// shown is a location without what may be secret in its query.
+func shown(u *url.URL) string { return u.Scheme + "://" + u.Host + u.Path }
+
+func (l *Location) bucket(ctx context.Context, u *url.URL, resolve func(spec.Secret) (string, error)) (*blob.Bucket, error) {
+	if u.Scheme != s3blob.Scheme {
+		return blob.OpenBucket(ctx, (&url.URL{Scheme: u.Scheme, Host: u.Host, RawQuery: u.RawQuery}).String())
+	}
+	q := u.Query()
+	pathStyle := l.PathStyle || q.Get("use_path_style") == "true"
+	q.Del("use_path_style")
+	if l.Endpoint != "" {
+		q.Set("endpoint", l.Endpoint)
+	}
+	if l.Region != "" {
+		q.Set("region", l.Region)
+	}
+	cfg, err := gcaws.V2ConfigFromURLParams(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	foreign := q.Get("endpoint") != "" || cfg.BaseEndpoint != nil
+	if foreign {
+		if cfg.Region == "" {
+			cfg.Region = "us-east-1"
+		}
+		cfg.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired // others do not know the newer ones
+		cfg.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
+	}
+	if !l.AccessKey.IsZero() {
+		key, err := resolve(l.AccessKey)
+		if err != nil {
+			return nil, err
+		}
+		secret, err := resolve(l.SecretKey)
+		if err != nil {
+			return nil, err
+		}
+		cfg.Credentials = credentials.NewStaticCredentialsProvider(key, secret, "")
+	}
+	client := s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = pathStyle })
+	return s3blob.OpenBucket(ctx, client, u.Host, &s3blob.Options{RequestChecksumCalculation: cfg.RequestChecksumCalculation})
+}
