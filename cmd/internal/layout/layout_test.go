@@ -64,6 +64,7 @@ var vendors = map[string][]string{
 	"github.com/elastic":            {"sinks/elasticsearch", "cmd/internal/bench"},
 	"github.com/apache/arrow":       {"sinks/hive", "sources/parquet", "cmd/internal/bench"},
 	"gocloud.dev":                   {"sources/hive"},
+	"github.com/aws":                {"sources/hive"},
 	"github.com/beltran/gohive":     {"sources/hive"},
 	"github.com/apache/thrift":      {"sources/hive"},
 	"modernc.org/sqlite":            {"reconcile/store"},
