@@ -133,6 +133,9 @@ func (s *Source) adopt(ctx context.Context, l *lane) {
 			continue // it is not committed meanwhile
 		}
 		member, _ := s.cl.GroupMetadata()
+		if member == "" {
+			continue // the library is joining
+		}
 		s.mu.Lock()
 		open, same := l.open, committed[l.part].At == l.committed
 		if open && same {

@@ -46,6 +46,7 @@ type Source struct {
 	order   []*lane          // lanes with something to hand out, the next first
 	waiting int64            // bytes in the queues of all lanes
 	rewinds map[int32]string // id of the last rewind, as the group had it when the partition was assigned
+	member  string           // the id by which the group last shared its partitions out to us: what was ours then is ours by it
 	fatal   error            // no Read after this
 	problem error            // given to the next Read that has nothing else
 	usurped error            // given to every Read until partitions are assigned again: another process has our place
@@ -185,7 +186,11 @@ func (s *Source) Joined() <-chan struct{} { return s.joined }
 
 // assigned is called by the library whenever the group has shared its
 // partitions out, also when none of them came to us.
-func (s *Source) assigned(context.Context, *kgo.Client, map[string][]int32) {
+func (s *Source) assigned(_ context.Context, cl *kgo.Client, _ map[string][]int32) {
+	member, _ := cl.GroupMetadata()
+	s.mu.Lock()
+	s.member = member
+	s.mu.Unlock()
 	s.join.Do(func() { close(s.joined) })
 }
 

@@ -19,7 +19,8 @@ import (
 // them (KIP-447). As in Commit, the stamp comes first and the lanes are looked at
 // after it: a lane that was lost was closed before we could join again, hence
 // before a newer stamp, and with an older one the broker refuses the transaction's
-// offsets.
+// offsets. A lane that is older than the stamp's member is not this member's, open as
+// it is: see strange.
 func (s *Source) Offsets(done []record.Position) (record.GroupOffsets, error) {
 	member, generation := s.cl.GroupMetadata()
 	out := record.GroupOffsets{Group: s.cfg.Group, Member: member, Generation: generation, Topic: s.cfg.Topic}
@@ -30,7 +31,7 @@ func (s *Source) Offsets(done []record.Position) (record.GroupOffsets, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range done {
-		if l := s.lanes[p.Partition]; l == nil || !l.open {
+		if l := s.lanes[p.Partition]; l == nil || !l.open || l.strange(member) {
 			left = append(left, p.Partition)
 			continue
 		}
@@ -105,6 +106,14 @@ func (s *Source) takeAgain() *again {
 func (s *Source) startAgain(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, min(againWithin, s.cfg.RebalanceTimeout/2))
 	defer cancel()
+	// A lane begins where the group is now, so it may be ours by the member that the group last shared its
+	// partitions out to, if that was before the group was asked. Not by one that is joining: A: we were
+	// silent, and the group gave p to B. A: the library joins as a new member, and until the group answers we
+	// have p. A: a transaction is aborted, and p begins again, where B is. B: goes on. A: is told that p is
+	// B's, and commits what it has read, by the new member's leave.
+	s.mu.Lock()
+	member := s.member
+	s.mu.Unlock()
 	stored, err := s.stable(ctx)
 	if err != nil {
 		return err
@@ -122,7 +131,7 @@ func (s *Source) startAgain(ctx context.Context) error {
 		if old.held {
 			s.cl.ResumeFetchPartitions(map[string][]int32{s.cfg.Topic: {p}})
 		}
-		s.lanes[p] = &lane{part: p, open: true, next: o.At, committed: o.At, end: old.end}
+		s.lanes[p] = &lane{part: p, member: member, open: true, next: o.At, committed: o.At, end: old.end}
 		set[p] = kgo.EpochOffset{Epoch: o.LeaderEpoch, Offset: o.At}
 		told = append(told, s.position(p, o.At, o.LeaderEpoch))
 	}
