@@ -201,6 +201,34 @@ func TestLiveBatch(t *testing.T) {
 	})
 }
 
+// TestBatchIsLeftToTheSource: a route that says nothing of its batches does not do so later, either.
+// With a limit, what is left of it is a bound.
+func TestBatchIsLeftToTheSource(t *testing.T) {
+	for _, limit := range []int64{0, 5} {
+		in(t, func(t *testing.T) {
+			src := &wanting{memSource: endless(1000, 1)}
+			w := newWorker(Spec{Route: testRoute(), Source: src, Sink: newMemSink(), DeadLetters: &memLetters{}, Limit: limit}, newCommands)
+			ended := make(chan error, 1)
+			go func() { ended <- w.Run(t.Context()) }()
+			for n := range 4 { // batches that were read before
+				synctest.Wait()
+				want := record.Want{}
+				if limit > 0 {
+					want.Records = int(limit) - n - 1
+				}
+				src.mu.Lock()
+				if src.want != want {
+					t.Errorf("limit %d, after %d batches: the source was asked for %+v, want %+v", limit, n+1, src.want, want)
+				}
+				src.mu.Unlock()
+				src.add(0, "v")
+			}
+			w.Drain(t.Context())
+			<-ended
+		})
+	}
+}
+
 // TestLiveRetryWaits: initial and max. What waits by the old policy is tried at once, and then by the new one.
 func TestLiveRetryWaits(t *testing.T) {
 	forOrders(t, func(t *testing.T, order configs.Order) {

@@ -35,8 +35,8 @@ func (w *Worker) read(ctx context.Context) (ended bool, err error) {
 		}
 		p := w.plan.Load()
 		in.Want = p.want
-		if left < math.MaxInt && (in.Want.Records == 0 || int64(in.Want.Records) > left) {
-			in.Want.Records = int(left)
+		if w.spec.Limit > 0 && (in.Want.Records == 0 || int64(in.Want.Records) > left) {
+			in.Want.Records = int(min(left, math.MaxInt))
 		}
 		serial := w.lastSerial()
 		err := guard("read", func() error { return w.spec.Source.Read(ctx, in) })
