@@ -91,6 +91,7 @@ e2e: build ## start real servers and run the tests against them; NEED=all makes 
 
 servers: ## fetch the real servers of e2e, and check that they are what its tests expect
 	.testenv/with-all --fetch
+	.testenv/kafka.sh check
 	.testenv/elasticsearch.sh check
 	.testenv/hive-metastore.sh check
 	.testenv/s3.sh check

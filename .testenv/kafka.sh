@@ -5,6 +5,7 @@
 #   kafka.sh stop   [--data DIR] [--broker ID] [--kill]
 #   kafka.sh status [--data DIR]
 #   kafka.sh fetch
+#   kafka.sh check
 #
 # Broker i listens on PORT+i-1 (PORT: 19092), its controller on PORT+10+i-1;
 # --port 0 picks a free range. `start` prints the bootstrap list once every
@@ -14,7 +15,8 @@
 # to one cluster, whose ports and size stay: use one per parallel cluster.
 # --secure adds a listener at PORT+20+i-1 that wants TLS, with the key and the
 # certificates of the file PEM, and SASL: PLAIN for alice (password of-alice),
-# SCRAM for whom is created by the plain listener.
+# SCRAM for whom is created by the plain listener. `check` starts a broker of its
+# own, writes in transactions, kills it, and wants to read what was committed.
 #
 # Environment: KAFKA_VERSION, KAFKA_HEAP (per broker), KAFKA_CACHE (jars),
 # KAFKA_DATA (default of --data), KAFKA_START_TIMEOUT (seconds).
@@ -25,7 +27,7 @@ version=${KAFKA_VERSION:-4.1.2}
 heap=${KAFKA_HEAP:-512m}
 cache=${KAFKA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/keystone-testenv/kafka-$version}
 data=${KAFKA_DATA:-${XDG_STATE_HOME:-$HOME/.local/state}/keystone-testenv/kafka}
-timeout=${KAFKA_START_TIMEOUT:-90}
+timeout=${KAFKA_START_TIMEOUT:-180}
 cluster_id=a2V5c3RvbmUtdGVzdGVudg
 port= brokers= only= secure= signal=TERM jars=
 sets=()
@@ -244,7 +246,25 @@ status() {
   [ "$up" = "$brokers" ] || return 3
 }
 
+check() {
+  local list
+  data=$(mktemp -d)
+  trap 'signal=KILL only=; stop; rm -rf "$data"' EXIT
+  brokers=1 port=0
+  list=$(start)
+  fetch
+  client() {
+    java -Xmx128m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Dlog4j2.level=WARN -cp "$jars/*" \
+      "$here/kafka/KafkaCheck.java" "$list" "$1" >"$data/check.out" 2>&1 || { cat "$data/check.out" >&2; die "check failed"; }
+  }
+  client write
+  (signal=KILL; stop)
+  [ "$(brokers= port=; start)" = "$list" ] || die "another address after a restart"
+  client read
+  echo "kafka $version: ok"
+}
+
 case $cmd in
-  start|stop|status|fetch) "$cmd" ;;
+  start|stop|status|fetch|check) "$cmd" ;;
   *) usage ;;
 esac
