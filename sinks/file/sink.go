@@ -319,7 +319,12 @@ func (s *sink) Sync(ctx context.Context) ([]byte, error) {
 	if s.why = explain(s.what, s.settleAll()); s.why != nil {
 		return nil, s.why
 	}
-	st := s.state()
+	if s.given && !s.dirty {
+		// The state given last is still the one: it may not have been stored yet, and is asked for until it is.
+		// The journal must not forget what came after the one that is stored.
+		return s.state(s.epoch).encode()
+	}
+	st := s.state(s.epoch + 1)
 	if s.journal != nil {
 		if err := s.journal.advance(st.Epoch); err != nil {
 			return nil, explain(s.what, err)

@@ -29,8 +29,9 @@ type fileState struct {
 
 const stateVersion = 1
 
-func (s *sink) state() *state {
-	st := &state{Version: stateVersion, Epoch: s.epoch + 1}
+// state gives that of an epoch, as of now.
+func (s *sink) state(epoch int64) *state {
+	st := &state{Version: stateVersion, Epoch: epoch}
 	if s.journal != nil {
 		st.Journal = s.journal.name
 	}
