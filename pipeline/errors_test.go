@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -354,12 +355,14 @@ func (p *partialLetters) Write(ctx context.Context, letters []DeadLetter) error 
 func TestReadErrors(t *testing.T) {
 	in(t, func(t *testing.T) {
 		src := newMemSource(10).add(0, values("v", 0, 50)...)
-		fails := 3
+		fails := []error{errors.New("leader not available"), fmt.Errorf("a broker closed the connection: %w", io.EOF), errors.New("again")}
 		src.onRead = func() error {
-			if fails--; fails >= 0 {
-				return errors.New("leader not available")
+			if len(fails) == 0 {
+				return nil
 			}
-			return nil
+			err := fails[0]
+			fails = fails[1:]
+			return err
 		}
 		g := newRig(src, newMemSink(), testRoute())
 		g.start(t.Context())

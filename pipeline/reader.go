@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -42,7 +41,7 @@ func (w *Worker) read(ctx context.Context) (ended bool, err error) {
 		err := guard("read", func() error { return w.spec.Source.Read(ctx, in) })
 		switch {
 		case err == nil:
-		case errors.Is(err, io.EOF):
+		case err == io.EOF: //nolint:errorlint // within another error it is a connection that ended, and the source goes on
 			return true, nil
 		case isPanic(err) || sources.IsFatal(err):
 			return false, fmt.Errorf("read %s: %w", w.spec.Route.From.Addr, err)

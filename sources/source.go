@@ -23,10 +23,11 @@ type Source interface {
 	// partitions before their first record is read.
 	Open(ctx context.Context, from []record.Position, l Listener) error
 	// Read fills b, which is empty, with records of one partition, or with
-	// none when its linger passes. It returns io.EOF at the end of a bounded
-	// source, with no records. The batch is the caller's; memory behind
-	// it may be the source's until b.Release. An error that is not Fatal is
-	// temporary: the caller backs off and calls again.
+	// none when its linger passes. It returns io.EOF itself, not within another
+	// error, at the end of a bounded source, with no records. The batch is the
+	// caller's; memory behind it may be the source's until b.Release. An error that
+	// is not Fatal is temporary, a connection's io.EOF too: the caller backs off and
+	// calls again.
 	Read(ctx context.Context, b *record.Batch) error
 	// Commit stores positions so that a later Open goes on there. It returns
 	// when they are durable. Positions of partitions that are not assigned

@@ -6,7 +6,6 @@ package sourcetest
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"slices"
 	"sync"
@@ -140,7 +139,7 @@ func (s *suite) read(src sources.Source, want record.Want) *record.Batch {
 	for {
 		err := src.Read(s.Context(), b)
 		switch {
-		case errors.Is(err, io.EOF):
+		case err == io.EOF: //nolint:errorlint // as a worker does
 			if len(b.Records) > 0 {
 				s.Error("the end came with records")
 			}
