@@ -21,6 +21,7 @@ RELOADS ?= 1000
 SEEDS ?= 300
 SEED ?= 0
 DURATION ?= 15m
+FAULTS ?=
 
 .PHONY: help build demo test race sim regressions mutants lint docs check examples fuzz bench e2e servers chaos reloads ci clean
 
@@ -97,8 +98,8 @@ servers: ## fetch the real servers of e2e, and check that they are what its test
 	.testenv/s3.sh check
 	.testenv/readers.sh check
 
-chaos: build ## break three real brokers, workers and edits for DURATION, as SEED chooses (0: by chance)
-	KEYSTONE_CHAOS=$(DURATION) KEYSTONE_CHAOS_SEED=$(SEED) .testenv/with-kafka go test -count=1 -v -timeout 120m -run '^TestRealChaos$$' ./cmd/internal/e2e
+chaos: build ## break three real brokers, workers and edits for DURATION, as SEED chooses (0: by chance), of those like FAULTS
+	KEYSTONE_CHAOS=$(DURATION) KEYSTONE_CHAOS_SEED=$(SEED) KEYSTONE_CHAOS_FAULTS='$(FAULTS)' .testenv/with-kafka go test -count=1 -v -timeout 120m -run '^TestRealChaos$$' ./cmd/internal/e2e
 
 reloads: build ## edit a route RELOADS times while events flow, and measure the pauses
 	KEYSTONE_RELOADS=$(RELOADS) .testenv/with-kafka go test -count=1 -timeout 90m -v -run '^TestRealReloads$$' ./cmd/internal/e2e

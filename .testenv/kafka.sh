@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Apache Kafka (KRaft, combined broker+controller) on loopback, from Maven jars.
 #
-#   kafka.sh start  [--port N] [--brokers N] [--data DIR] [--secure PEM] [--set key=value]...
+#   kafka.sh start  [--port N] [--brokers N] [--data DIR] [--secure PEM] [--proxied] [--set key=value]...
 #   kafka.sh stop   [--data DIR] [--broker ID] [--kill]
 #   kafka.sh status [--data DIR]
 #   kafka.sh fetch
@@ -17,6 +17,9 @@
 # certificates of the file PEM, and SASL: PLAIN for alice (password of-alice),
 # SCRAM for whom is created by the plain listener. `check` starts a broker of its
 # own, writes in transactions, kills it, and wants to read what was committed.
+# --proxied adds a listener at PORT+30+i-1 that tells its clients to come to PORT+40+i-1:
+# there is a proxy of the caller's, to the former. Brokers among themselves go around it.
+# --secure and --proxied, too, hold for the brokers that this call starts.
 #
 # Environment: KAFKA_VERSION, KAFKA_HEAP (per broker), KAFKA_CACHE (jars),
 # KAFKA_DATA (default of --data), KAFKA_START_TIMEOUT (seconds).
@@ -29,7 +32,7 @@ cache=${KAFKA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/keystone-testenv/kafka-$ver
 data=${KAFKA_DATA:-${XDG_STATE_HOME:-$HOME/.local/state}/keystone-testenv/kafka}
 timeout=${KAFKA_START_TIMEOUT:-180}
 cluster_id=a2V5c3RvbmUtdGVzdGVudg
-port= brokers= only= secure= signal=TERM jars=
+port= brokers= only= secure= proxied= signal=TERM jars=
 sets=()
 
 die() { echo "kafka.sh: $*" >&2; exit 1; }
@@ -42,6 +45,7 @@ while [ $# -gt 0 ]; do
     --brokers) brokers=$2; shift 2 ;;
     --data) data=$2; shift 2 ;;
     --secure) secure=$2; shift 2 ;;
+    --proxied) proxied=yes; shift ;;
     --set) sets+=("$2"); shift 2 ;;
     --broker) only=$2; shift 2 ;;
     --kill) signal=KILL; shift ;;
@@ -78,12 +82,12 @@ pid_of() {
 
 listening() { (: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# A base port whose whole range (brokers, controllers) is free now.
+# A base port whose whole range (brokers, controllers, other listeners, proxies) is free now.
 free_base() {
   local base i
   for _ in $(seq 100); do
     base=$((20000 + RANDOM % 10000))
-    for i in $(seq 0 29); do listening $((base + i)) && continue 2; done
+    for i in $(seq 0 48); do listening $((base + i)) && continue 2; done
     echo "$base"; return
   done
   die "no free ports"
@@ -91,6 +95,19 @@ free_base() {
 
 write_config() { # ID
   local id=$1 dir=$data/$1 i voters= rf min
+  local listeners advertised protocols=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+  listeners=PLAINTEXT://127.0.0.1:$((port + id - 1)),CONTROLLER://127.0.0.1:$((port + 9 + id))
+  advertised=PLAINTEXT://127.0.0.1:$((port + id - 1))
+  if [ -n "$secure" ]; then
+    listeners+=,SECURE://127.0.0.1:$((port + 19 + id))
+    advertised+=,SECURE://127.0.0.1:$((port + 19 + id))
+    protocols+=,SECURE:SASL_SSL
+  fi
+  if [ -n "$proxied" ]; then
+    listeners+=,PROXIED://127.0.0.1:$((port + 29 + id))
+    advertised+=,PROXIED://127.0.0.1:$((port + 39 + id))
+    protocols+=,PROXIED:PLAINTEXT
+  fi
   for i in $(seq "$brokers"); do voters+=${voters:+,}$i@127.0.0.1:$((port + 9 + i)); done
   rf=$((brokers < 3 ? brokers : 3)); min=$((rf < 3 ? 1 : 2))
   mkdir -p "$dir"
@@ -100,9 +117,9 @@ process.roles=broker,controller
 node.id=$id
 controller.quorum.voters=$voters
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:$((port + id - 1)),CONTROLLER://127.0.0.1:$((port + 9 + id))
-advertised.listeners=PLAINTEXT://127.0.0.1:$((port + id - 1))
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=$listeners
+advertised.listeners=$advertised
+listener.security.protocol.map=$protocols
 inter.broker.listener.name=PLAINTEXT
 log.dirs=$dir/log
 auto.create.topics.enable=false
@@ -124,9 +141,6 @@ broker.heartbeat.interval.ms=500
 log.cleaner.dedupe.buffer.size=16777216
 EOF
     [ -z "$secure" ] || cat <<EOF
-listeners=PLAINTEXT://127.0.0.1:$((port + id - 1)),CONTROLLER://127.0.0.1:$((port + 9 + id)),SECURE://127.0.0.1:$((port + 19 + id))
-advertised.listeners=PLAINTEXT://127.0.0.1:$((port + id - 1)),SECURE://127.0.0.1:$((port + 19 + id))
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL
 ssl.keystore.type=PEM
 ssl.keystore.location=$secure
 sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512

@@ -10,11 +10,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -22,10 +22,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// chaosConfig has two routes of one stream: at least once, and exactly once.
+// chaosConfig has three routes of one stream: at least once, exactly once, and into files.
 const chaosConfig = `
 keystone {
   namespace = %q
+  state_dir = "disks/state"
 }
 
 cluster "main" {
@@ -47,6 +48,10 @@ stream "once" {
   partitions = 6
 }
 
+sink "file" "plays" {
+  path = "disks/files/plays.ndjson"
+}
+
 locals {
   play = %q
 }
@@ -66,7 +71,16 @@ route "once" {
     commit_interval = "200ms"
   }
 }
+
+route "files" {
+  from   = stream.in
+  filter = local.play
+  to     = sink.plays
+}
 `
+
+// chaosRoutes are their names.
+var chaosRoutes = []string{"plays", "once", "files"}
 
 // The filter has two forms that mean the same: changing from one to the other is an edit
 // that takes effect and that the oracle need not know of.
@@ -77,7 +91,10 @@ type chaos struct {
 	t       *testing.T
 	rng     *rand.Rand
 	cluster *own
+	walls   []*wall // one before each broker, on the way of the workers
 	dirs    [3]string
+	disks   [3][2]*disk // of the state, and of the files
+	noDisks error       // why there are none
 	workers [3]*process // nil: not running
 	form    int
 	load    load
@@ -86,15 +103,17 @@ type chaos struct {
 	ns      string
 	adm     *kadm.Client
 	cl      *kgo.Client
+	only    *regexp.Regexp // the faults that are wanted
 	faults  map[string]int
 	recover []time.Duration // from the end of a fault until something is delivered again
 }
 
 // TestRealChaos breaks brokers, workers and their connections while events
 // flow, as a seed chooses: kill -9 and SIGSTOP of both, rebalances 1→3→1, edits in
-// the middle of it. Afterwards an oracle reads what came out: nothing may be lost or
+// the middle of it, networks that are slow, silent, cut or gone, disks that are full. Afterwards an
+// oracle reads what came out: nothing may be lost or
 // out of order, and the route with exactly_once may have repeated nothing. One event in a
-// hundred is broken, and the same holds for the dead letters of both. `make chaos` runs it for longer.
+// hundred is broken, and the same holds for the dead letters of all. `make chaos` runs it for longer.
 func TestRealChaos(t *testing.T) {
 	bound := 40 * time.Second
 	if s := os.Getenv("KEYSTONE_CHAOS"); s != "" {
@@ -110,8 +129,13 @@ func TestRealChaos(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	only, err := regexp.Compile(os.Getenv("KEYSTONE_CHAOS_FAULTS"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Logf("the faults of this run are chosen by KEYSTONE_CHAOS_SEED=%d", seed)
 	c := newChaos(t, seed)
+	c.only = only
 	loaded, stop := c.start()
 	for end := time.Now().Add(bound); time.Now().Before(end); {
 		c.fault()
@@ -124,19 +148,31 @@ func TestRealChaos(t *testing.T) {
 
 func newChaos(t *testing.T, seed uint64) *chaos {
 	t.Helper()
-	cluster := ownBroker(t, "--brokers", "3")
+	cluster := ownBroker(t, "--brokers", "3", "--proxied")
 	ns := name("chaos-")
 	c := &chaos{
 		t: t, rng: rand.New(rand.NewPCG(seed, 0)), cluster: cluster, ns: ns, out: name("out-"), once: name("once-"),
 		load: load{topic: name("in-"), partitions: 6}, adm: admin(t, cluster.addr), cl: client(t, cluster.addr), faults: map[string]int{},
 	}
+	for a := range strings.SplitSeq(cluster.addr, ",") {
+		c.walls = append(c.walls, newWall(t, a))
+	}
 	for i := range c.dirs {
 		c.dirs[i] = t.TempDir()
+		for j, name := range []string{"state", "files"} {
+			if c.noDisks == nil {
+				c.disks[i][j], c.noDisks = newDisk(t, filepath.Join(c.dirs[i], "disks", name), 64)
+			}
+		}
+	}
+	if c.noDisks != nil {
+		t.Logf("no disk is filled: %v", c.noDisks)
 	}
 	c.edit()
 	c.workers[0] = serve(t, c.dirs[0])
-	c.workers[0].healthy("route.plays", "running")
-	c.workers[0].healthy("route.once", "running")
+	for _, route := range chaosRoutes {
+		c.workers[0].healthy("route."+route, "running")
+	}
 	return c
 }
 
@@ -144,8 +180,8 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 func (c *chaos) edit() {
 	c.form = 1 - c.form
 	var brokers []string
-	for _, a := range strings.Split(c.cluster.addr, ",") {
-		brokers = append(brokers, strconv.Quote(a))
+	for _, w := range c.walls {
+		brokers = append(brokers, strconv.Quote(w.proxy.Listen))
 	}
 	text := fmt.Sprintf(chaosConfig, c.ns, strings.Join(brokers, ", "), c.load.topic, c.out, c.once, samePlay[c.form])
 	for _, dir := range c.dirs {
@@ -273,135 +309,8 @@ func (c *chaos) letters(route string) (n, repeated int) {
 	return want, repeated
 }
 
-// fault breaks something, and waits until both routes deliver again.
-func (c *chaos) fault() {
-	i := c.rng.IntN(len(c.workers))
-	kind := []string{
-		"worker killed", "worker killed", "worker frozen", "worker stopped and started", "broker killed", "broker frozen",
-		"members 1 to 3 or back", "edit", "edit and kill",
-	}[c.rng.IntN(9)]
-	if c.workers[i] == nil && strings.HasPrefix(kind, "worker") {
-		i = slices.IndexFunc(c.workers[:], func(p *process) bool { return p != nil })
-	}
-	c.faults[kind]++
-	switch kind {
-	case "worker killed":
-		c.workers[i].kill()
-		c.workers[i] = serve(c.t, c.dirs[i])
-	case "worker frozen":
-		p := c.workers[i].cmd.Process
-		c.frozen(p.Pid, c.pause())
-	case "worker stopped and started":
-		c.workers[i].stop()
-		c.workers[i] = serve(c.t, c.dirs[i])
-	case "broker killed":
-		b := strconv.Itoa(1 + c.rng.IntN(3))
-		c.cluster.run("stop", "--kill", "--data", c.cluster.data, "--broker", b)
-		time.Sleep(c.pause()) // how long it is away
-		c.cluster.start()
-	case "broker frozen":
-		b := strconv.Itoa(1 + c.rng.IntN(3))
-		pid, err := os.ReadFile(filepath.Join(c.cluster.data, b, "pid"))
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		n, err := strconv.Atoi(strings.TrimSpace(string(pid)))
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		c.frozen(n, c.pause())
-	case "members 1 to 3 or back":
-		c.scale()
-	case "edit":
-		c.edit()
-	case "edit and kill":
-		c.edit()
-		j := slices.IndexFunc(c.workers[:], func(p *process) bool { return p != nil })
-		c.workers[j].kill()
-		c.workers[j] = serve(c.t, c.dirs[j])
-	}
-	c.delivers(kind)
-}
-
-// pause is how long something is away: mostly shorter than what others wait for, rarely longer than a session.
-func (c *chaos) pause() time.Duration {
-	if os.Getenv("KEYSTONE_CHAOS") != "" && c.rng.IntN(8) == 0 {
-		return 50 * time.Second
-	}
-	return time.Duration(100+c.rng.IntN(4000)) * time.Millisecond
-}
-
-// frozen stops a process as a debugger would: its connections stay, half open.
-func (c *chaos) frozen(pid int, d time.Duration) {
-	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-		c.t.Fatal(err)
-	}
-	time.Sleep(d) // how long it is frozen
-	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
-		c.t.Fatal(err)
-	}
-}
-
-// scale has three members where there is one, and one where there are more.
-func (c *chaos) scale() {
-	if slices.Contains(c.workers[:], nil) {
-		for i := range c.workers {
-			if c.workers[i] == nil {
-				c.workers[i] = serve(c.t, c.dirs[i])
-			}
-		}
-		return
-	}
-	keep := c.rng.IntN(3)
-	for i := range c.workers {
-		if i == keep {
-			continue
-		}
-		if c.rng.IntN(2) == 0 {
-			c.workers[i].stop()
-		} else {
-			c.workers[i].kill() // the others wait for its session to end
-		}
-		c.workers[i] = nil
-	}
-}
-
-// delivers waits until both targets grow, and notes how long that took.
-func (c *chaos) delivers(after string) {
-	begun := time.Now()
-	end := func(topic string) (n int64) {
-		os, err := c.adm.ListEndOffsets(context.Background(), topic)
-		if err != nil {
-			return -1
-		}
-		os.Each(func(o kadm.ListedOffset) { n += o.Offset })
-		return n
-	}
-	first := map[string]int64{}
-	for _, topic := range []string{c.out, c.once} {
-		until(c.t, fmt.Sprintf("%s grows after %s", topic, after), func() error {
-			n := end(topic)
-			if _, ok := first[topic]; !ok && n >= 0 {
-				first[topic] = n
-			}
-			if f, ok := first[topic]; !ok || n <= f {
-				return fmt.Errorf("it has %d", n)
-			}
-			return nil
-		})
-	}
-	c.recover = append(c.recover, time.Since(begun))
-}
-
-// mend starts whatever does not run.
-func (c *chaos) mend() {
-	c.cluster.start()
-	for i := range c.workers {
-		if c.workers[i] == nil {
-			c.workers[i] = serve(c.t, c.dirs[i])
-		}
-	}
-}
+// group is the consumer group of a route.
+func (c *chaos) group(route string) string { return "keystone." + c.ns + ".default.route." + route }
 
 // judge reads what came out, and asks `keystone verify` too.
 func (c *chaos) judge() {
@@ -413,17 +322,17 @@ func (c *chaos) judge() {
 		t.Errorf("route.once has repeated %d events", n)
 	}
 	for i, p := range c.workers {
-		p.healthy("route.plays", "running")
-		p.healthy("route.once", "running")
-		for _, route := range []string{"plays", "once"} {
-			until(t, "everything is committed", func() error { return c.load.committed(c.adm, "keystone."+c.ns+".default.route."+route) })
+		for _, route := range chaosRoutes {
+			p.healthy("route."+route, "running")
+			until(t, "everything is committed", func() error { return c.load.committed(c.adm, c.group(route)) })
+			p.addsUp(t, "route."+route)
 		}
 		if i == 0 {
 			continue
 		}
 		p.stop()
 	}
-	for _, route := range []string{"route.plays", "route.once"} {
+	for _, route := range []string{"route.plays", "route.once"} { // verify reads streams
 		out, err := run(t, "verify", "-json", route, c.dirs[0])
 		var exit *exec.ExitError
 		if err != nil && !errors.As(err, &exit) {
@@ -433,8 +342,20 @@ func (c *chaos) judge() {
 			t.Errorf("keystone verify %s: %v: %s", route, err, out)
 		}
 	}
-	lettered, lettersRepeated := c.letters("plays")
-	if _, n := c.letters("once"); n > 0 {
+	seen := map[event]bool{}
+	lines := 0
+	for _, dir := range c.dirs {
+		lines += c.load.lines(t, filepath.Join(dir, "disks", "files", "plays.ndjson"), seen)
+	}
+	if len(seen) != c.load.wanted() {
+		t.Errorf("%d of %d events are in the files", len(seen), c.load.wanted())
+	}
+	var lettered int
+	lettersRepeated := map[string]int{}
+	for _, route := range chaosRoutes {
+		lettered, lettersRepeated[route] = c.letters(route)
+	}
+	if n := lettersRepeated["once"]; n > 0 {
 		t.Errorf("route.once has repeated %d of %d dead letters", n, lettered)
 	}
 	slices.Sort(c.recover)
@@ -446,7 +367,10 @@ func (c *chaos) judge() {
 	for _, kind := range slices.Sorted(maps.Keys(c.faults)) {
 		t.Logf("  %4d %s", c.faults[kind], kind)
 	}
-	t.Logf("lost 0, out of order 0, repeated %d of at_least_once, 0 of exactly_once", repeated)
-	t.Logf("%d dead letters of each route: lost 0, repeated %d of at_least_once, 0 of exactly_once", lettered, lettersRepeated)
-	t.Logf("until both routes delivered again: median %v, longest %v", c.recover[len(c.recover)/2].Round(time.Millisecond), c.recover[len(c.recover)-1].Round(time.Millisecond))
+	if c.noDisks != nil {
+		t.Logf("     - full disks: none here: %v", c.noDisks)
+	}
+	t.Logf("lost 0, out of order 0; repeated %d to a stream and %d to files at_least_once, 0 exactly_once", repeated, lines)
+	t.Logf("%d dead letters of each route: lost 0; repeated %d and %d at_least_once, 0 exactly_once", lettered, lettersRepeated["plays"], lettersRepeated["files"])
+	t.Logf("until all routes delivered again: median %v, longest %v", c.recover[len(c.recover)/2].Round(time.Millisecond), c.recover[len(c.recover)-1].Round(time.Millisecond))
 }

@@ -77,6 +77,7 @@ func broker(t *testing.T) string {
 type own struct {
 	t        *testing.T
 	sh, data string
+	args     []string // that it was started with
 	addr     string
 }
 
@@ -86,8 +87,8 @@ func ownBroker(t *testing.T, args ...string) *own {
 	if sh == "" {
 		t.Skip("no real Kafka: run `make e2e`, which sets KEYSTONE_TEST_KAFKA_SH to the script that starts one")
 	}
-	o := &own{t: t, sh: sh, data: t.TempDir()}
-	o.addr = strings.TrimSpace(o.run(append([]string{"start", "--port", "0", "--data", o.data}, args...)...))
+	o := &own{t: t, sh: sh, data: t.TempDir(), args: args}
+	o.addr = strings.TrimSpace(o.start())
 	t.Cleanup(func() { _ = exec.Command(o.sh, "stop", "--kill", "--data", o.data).Run() })
 	return o
 }
@@ -104,8 +105,12 @@ func (o *own) run(args ...string) string {
 	return string(out)
 }
 
-func (o *own) kill()  { o.run("stop", "--kill", "--data", o.data) }
-func (o *own) start() { o.run("start", "--data", o.data) }
+func (o *own) kill() { o.run("stop", "--kill", "--data", o.data) }
+
+// start starts what does not run, and gives the addresses.
+func (o *own) start() string {
+	return o.run(append([]string{"start", "--port", "0", "--data", o.data}, o.args...)...)
+}
 
 func client(t *testing.T, addr string, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
