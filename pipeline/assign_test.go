@@ -148,6 +148,34 @@ func TestBatchOfAnEarlierAssignment(t *testing.T) {
 	}
 }
 
+// TestBatchWithoutRecordsOfAnEarlierAssignment: it moves the position behind control records, or records
+// that were removed, and must not move that of the next lane, which begins before it.
+func TestBatchWithoutRecordsOfAnEarlierAssignment(t *testing.T) {
+	in(t, func(t *testing.T) {
+		src := newMemSource(5).add(0, values("v", 0, 20)...)
+		reads := 0
+		src.onFilled = func() {
+			if reads++; reads == 2 { // [5, 10) are on their way
+				synctest.Wait()
+				src.lose(0)
+				src.assign(0)
+			}
+		}
+		src.onBatch = func(b *record.Batch) {
+			if reads == 2 {
+				b.Records, b.Bytes = b.Records[:0], 0
+			}
+		}
+		g := newRig(src, newMemSink(), testRoute(func(r *configs.Route) { r.Delivery.CommitInterval = time.Hour }))
+		g.start(t.Context())
+		g.wait(t)
+		want := append(values("v", 0, 5), values("v", 0, 20)...)
+		if got := g.sink.values(0); !slices.Equal(got, want) {
+			t.Errorf("delivered %v", got)
+		}
+	})
+}
+
 // TestLossBehindAnEarlierAssignment: a partition comes back at a position whose records were removed
 // meanwhile, up to behind what the earlier lane had read. What is read then is the new lane's first batch.
 func TestLossBehindAnEarlierAssignment(t *testing.T) {

@@ -79,7 +79,8 @@ type memSource struct {
 	openErr    error
 	onCommit   func(ctx context.Context) error
 	onRead     func() error
-	onFilled   func() // after records were taken, before Read returns
+	onFilled   func()                // after records were taken, before Read returns
+	onBatch    func(b *record.Batch) // after onFilled; it may change what Read gives
 }
 
 func newMemSource(size int) *memSource {
@@ -211,6 +212,9 @@ func (s *memSource) Read(ctx context.Context, b *record.Batch) error {
 				s.mu.Unlock()
 				f()
 				s.mu.Lock()
+			}
+			if s.onBatch != nil {
+				s.onBatch(b)
 			}
 			return nil
 		}

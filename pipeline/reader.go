@@ -216,10 +216,16 @@ func (w *Worker) dispatch(in *record.Batch, p *plan, serial int64, only *lane) *
 // at 100, which is what was committed. A: Read returns. Giving [300, 400) to the new lane would
 // commit past [100, 300). The predecessor had read up to 300; what the new lane
 // gets first begins before that, because there are records that the
-// predecessor got.
+// predecessor got. Of a batch without records only its end is known. Where it is behind
+// 300 the batch may be the new lane's first all the same; then the next one moves the position.
 func (l *lane) stale(in *record.Batch) bool {
-	return len(in.Records) > 0 && l.before.Identity == in.Next.Identity &&
-		l.start.Offset < l.before.Offset && in.Records[0].Offset >= l.before.Offset
+	if l.before.Identity != in.Next.Identity || l.start.Offset >= l.before.Offset {
+		return false
+	}
+	if len(in.Records) == 0 {
+		return in.Next.Offset > l.before.Offset
+	}
+	return in.Records[0].Offset >= l.before.Offset
 }
 
 // repeats tells that the batch, or its first part, is behind what the lane has read.
