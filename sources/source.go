@@ -55,8 +55,9 @@ type Listener interface {
 	// Lost says that the partitions already belong to others: nothing is committed.
 	Lost(parts []int32)
 	// DataLoss says that records were removed before they were read:
-	// reading goes on at to, from was expected. It is called within Read, which
-	// gives what follows only after it.
+	// reading goes on at to, from was expected. It is called within Read, which has
+	// given everything before from, and gives what follows only after it: the position
+	// moves to to even if nothing does.
 	DataLoss(part int32, from, to int64)
 }
 

@@ -353,13 +353,26 @@ func (w *world) remove() bool {
 	slices.Sort(parts)
 	p := pick(w.rng, parts...)
 	at := w.cluster.PartitionInfo("in", p)
-	to := at.LogStartOffset + w.rng.Int64N(at.HighWatermark-at.LogStartOffset+1)
-	w.fault("records removed", "partition %d begins at %d", p, to)
-	w.o.removed(p, to)
-	if err := w.cluster.DeleteRecords("in", p, to); err != nil {
+	w.removeTo(p, at.LogStartOffset+w.rng.Int64N(at.HighWatermark-at.LogStartOffset+1))
+	return true
+}
+
+func (w *world) removeTo(part int32, to int64) {
+	w.fault("records removed", "partition %d begins at %d", part, to)
+	w.o.removed(part, to)
+	if err := w.cluster.DeleteRecords("in", part, to); err != nil {
 		panic(err)
 	}
-	return true
+}
+
+// empty removes everything while what was read last is not committed, and nothing is written after it: positions
+// are then before all that there is.
+func (w *world) empty() {
+	w.sleep(draw(w.rng, w.s.interval))
+	w.crash()
+	for _, p := range w.cluster.PartitionInfos("in") {
+		w.removeTo(p.Partition, p.HighWatermark)
+	}
 }
 
 // pause holds the messages of all processes back: a long pause of the whole host.

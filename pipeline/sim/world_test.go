@@ -189,6 +189,9 @@ func (w *world) live() {
 		w.befall()
 	}
 	w.produce()
+	if w.seed%4 == 1 {
+		w.empty()
+	}
 	w.sleep(draw(w.rng, 3*time.Second))
 }
 

@@ -27,19 +27,21 @@ type lane struct {
 	end       int64 // of the log, as the last fetch saw it; -1 unknown
 	queue     []chunk
 	waiting   int64 // bytes in queue
-	loss      *loss // to be reported before anything else is handed out
 	paused    bool  // by the worker
 	held      bool  // the client was told, too
 	queued    bool  // is in Source.order
 }
 
-// chunk is what one fetch had of one partition; what is handed out is cut off.
+// chunk is what one fetch had of one partition; what is handed out is cut off. Or it
+// is a loss.
 type chunk struct {
 	recs  []*kgo.Record
 	bytes int64 // of all of them, as they were fetched
+	lost  *loss
 }
 
-// loss is records that were removed before they were read.
+// loss is records that were removed before they were read. It is told when all that was fetched
+// before it is handed out.
 type loss struct{ from, to int64 }
 
 // fetched compares what the group committed with the topic that is there: it
@@ -279,7 +281,7 @@ func (s *Source) close(lanes []*lane) []chan struct{} {
 // empty forgets what was fetched for a lane. s.mu is held.
 func (s *Source) empty(l *lane) {
 	s.waiting -= l.waiting
-	l.queue, l.waiting, l.loss = nil, 0, nil
+	l.queue, l.waiting = nil, 0
 }
 
 // fail makes every later Read return err.

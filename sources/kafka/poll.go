@@ -202,10 +202,11 @@ func (s *Source) enqueue(l *lane) {
 
 // lose notes a loss; two in a row are one.
 func (l *lane) lose(from, to int64) {
-	if l.loss != nil {
-		from = l.loss.from
+	if n := len(l.queue); n > 0 && l.queue[n-1].lost != nil {
+		from = l.queue[n-1].lost.from
+		l.queue = l.queue[:n-1]
 	}
-	l.loss = &loss{from, to}
+	l.queue = append(l.queue, chunk{lost: &loss{from, to}})
 }
 
 // skipGaps moves partitions whose position is not in the log any more: to the

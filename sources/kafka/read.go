@@ -32,8 +32,8 @@ func (s *Source) Read(ctx context.Context, b *record.Batch) error {
 			return err
 		}
 		if lost != nil {
-			done, err := s.tellLoss(ctx, l, *lost)
-			if err != nil || !done {
+			done, err := s.tellLoss(ctx, l, lost, b)
+			if err != nil || !done || b.Next != (record.Position{}) {
 				return err
 			}
 			continue
@@ -61,15 +61,15 @@ func (s *Source) next(b *record.Batch) (*lane, *loss, error) {
 	for i := 0; i < len(s.order); {
 		l := s.order[i]
 		switch {
-		case !l.open || len(l.queue) == 0 && l.loss == nil:
+		case !l.open || len(l.queue) == 0:
 			l.queued = false
 			s.order = append(s.order[:i], s.order[i+1:]...)
 			continue
 		case l.paused:
 			i++
 			continue
-		case l.loss != nil:
-			return l, l.loss, nil
+		case l.queue[0].lost != nil:
+			return l, l.queue[0].lost, nil
 		}
 		s.take(l, b)
 		// The next lane is first the next time.
@@ -110,14 +110,18 @@ func (s *Source) take(l *lane, b *record.Batch) {
 	if n == len(c.recs) {
 		l.waiting -= c.bytes
 		s.waiting -= c.bytes
-		l.queue[0] = chunk{}
-		l.queue = l.queue[1:]
-		if len(l.queue) == 0 {
-			l.queue = nil
-		}
+		l.shift()
 		return
 	}
 	c.recs = c.recs[n:]
+}
+
+// shift takes the head off the queue.
+func (l *lane) shift() {
+	l.queue[0] = chunk{}
+	if l.queue = l.queue[1:]; len(l.queue) == 0 {
+		l.queue = nil
+	}
 }
 
 // add appends r to b. The bytes of key and value stay where the library put
@@ -154,10 +158,11 @@ func (s *Source) idle() error {
 	return err
 }
 
-// tellLoss tells the listener. It is false when another call of the listener
-// is going on for longer than the linger: Read must not wait for that, since
-// what is going on may wait for the worker.
-func (s *Source) tellLoss(ctx context.Context, l *lane, lost loss) (bool, error) {
+// tellLoss tells the listener, and moves the position of b behind the loss: where nothing was
+// written since, it would stay before the log's beginning. It is false when another call of
+// the listener is going on for longer than the linger: Read must not wait for that,
+// since what is going on may wait for the worker.
+func (s *Source) tellLoss(ctx context.Context, l *lane, lost *loss, b *record.Batch) (bool, error) {
 	select {
 	case s.calls <- struct{}{}:
 	case <-ctx.Done():
@@ -167,7 +172,7 @@ func (s *Source) tellLoss(ctx context.Context, l *lane, lost loss) (bool, error)
 	}
 	defer func() { <-s.calls }()
 	s.mu.Lock()
-	if !l.open || l.loss == nil || *l.loss != lost {
+	if !l.open || len(l.queue) == 0 || l.queue[0].lost != lost {
 		s.mu.Unlock()
 		return true, nil // it is another's now, or grew
 	}
@@ -176,9 +181,13 @@ func (s *Source) tellLoss(ctx context.Context, l *lane, lost loss) (bool, error)
 		s.listener.DataLoss(l.part, lost.from, lost.to)
 		return true, sources.Fatal{Err: fmt.Errorf("topic %s partition %d: the records from offset %d to %d were removed before they were read; set on_data_loss = \"continue\" to go on at %d", s.cfg.Topic, l.part, lost.from, lost.to, lost.to)}
 	}
-	l.loss = nil
+	l.shift()
+	s.feed()
 	s.mu.Unlock()
 	s.log.Error("records were removed before they were read", "topic", s.cfg.Topic, "partition", l.part, "from", lost.from, "to", lost.to)
 	s.listener.DataLoss(l.part, lost.from, lost.to)
+	if lost.to > lost.from { // else the log was cut off: what follows is read, whatever has its offsets now
+		b.Topic, b.Partition, b.Next = s.cfg.Topic, l.part, s.position(l.part, lost.to, 0)
+	}
 	return true, nil
 }
