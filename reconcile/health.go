@@ -93,6 +93,9 @@ func (m *Monitor) follow(t *track, st State, now time.Time) {
 	if st.Health == Failed {
 		t.failedAt = st.Since
 	}
+	if !st.Unreachable.IsZero() {
+		failures = 0 // it was tried and could not be: that is its cluster's trouble, which is said there
+	}
 	count := m.crashCount()
 	for range min(failures, count) {
 		t.failures = append(t.failures, now)
@@ -129,7 +132,7 @@ func (m *Monitor) conditions(t *track, st State, now time.Time) []Condition {
 		}
 		out = append(out, Condition{Kind: Stalled, Since: t.progress, Message: msg})
 	}
-	if n := m.crashCount(); len(t.failures) >= n && now.Sub(t.failures[0]) <= m.crashWindow() {
+	if n := m.crashCount(); st.Unreachable.IsZero() && len(t.failures) >= n && now.Sub(t.failures[0]) <= m.crashWindow() {
 		msg := fmt.Sprintf("failed %d times within %v", n, m.crashWindow())
 		if st.Error != "" {
 			msg += "; the last time: " + st.Error

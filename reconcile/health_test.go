@@ -55,6 +55,15 @@ func TestMonitor(t *testing.T) {
 	only(look(9*time.Minute, restarted(3)), CrashLooping, "")
 	none(look(2*time.Minute, restarted(3)))
 
+	away := func(n int) State {
+		return State{Health: Degraded, Restarts: n, Unreachable: must("cluster.main"), Error: "cluster.main cannot be reached"}
+	}
+	for n := range 10 {
+		none(look(time.Second, away(3+n))) // it is not the stream that fails
+	}
+	none(look(time.Second, restarted(12)))
+	none(look(time.Second, restarted(3))) // another process counts anew
+
 	lost := func(n int64) State { return State{Health: Running, Restarts: 3, Counters: Counters{LostBeforeRead: n}} }
 	only(look(time.Second, lost(50)), DataLost, "at least 50 records were removed from the topic before they were read")
 	only(look(59*time.Minute, lost(50)), DataLost, "50")

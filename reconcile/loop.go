@@ -81,6 +81,7 @@ type Status struct {
 	Plan     Plan     // what was to do when it was last looked at
 	Withheld []Pending
 	Waiting  []Pending // for what they refer to
+	Queued   []Pending // for a change that is under way, or is about to be
 	Failing  map[addr.Addr]Failing
 	Busy     []addr.Addr
 	Err      string // why the last turn could not be done: the ledger or the observation failed
@@ -170,7 +171,7 @@ func (l *Loop) Status() Status {
 	s.Observed.States = maps.Clone(s.Observed.States)
 	s.Observed.Unreachable = maps.Clone(s.Observed.Unreachable)
 	s.Failing = maps.Clone(s.Failing)
-	s.Withheld, s.Waiting, s.Busy = slices.Clone(s.Withheld), slices.Clone(s.Waiting), slices.Clone(s.Busy)
+	s.Withheld, s.Waiting, s.Queued, s.Busy = slices.Clone(s.Withheld), slices.Clone(s.Waiting), slices.Clone(s.Queued), slices.Clone(s.Busy)
 	return s
 }
 

@@ -173,8 +173,25 @@ func TestWhatRefersToWhatIsNotThereWaits(t *testing.T) {
 			t.Fatalf("settled: %+v", s)
 		}
 		h.workers("in")
-		rt.set(func() { clear(rt.fails) })
+		reasons := func() (said []string) {
+			for _, w := range h.loop.Status().Waiting {
+				said = append(said, w.Change.Addr.String()+" "+w.Reason)
+			}
+			slices.Sort(said)
+			return said
+		}
+		if got := reasons(); !strings.HasSuffix(got[0], "waits for stream.tv, which is not there") {
+			t.Errorf("waiting: %q", got)
+		}
+		rt.set(func() { rt.offline = map[addr.Addr]string{must("cluster.main"): "connection refused"} })
+		h.loop.Trigger()
 		time.Sleep(500 * time.Millisecond)
+		synctest.Wait()
+		if got := reasons(); !strings.HasSuffix(got[0], "waits for stream.tv: cluster.main cannot be reached") {
+			t.Errorf("waiting: %q", got)
+		}
+		rt.set(func() { clear(rt.fails); rt.offline = nil })
+		time.Sleep(time.Minute)
 		synctest.Wait()
 		h.workers("archive", "in", "tv")
 	})

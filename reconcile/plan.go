@@ -133,15 +133,17 @@ type State struct {
 	Resource *configs.Resource // as it runs; nil if nothing of it is there
 	Health   Health
 	Since    time.Time
-	Error    string   // why it failed or is degraded
-	Activity string   // what it waits for: fetching, waiting for sink, retrying (3, connection refused), throttled
-	Hints    []string // about events: "filter never true in 5000 events"
-	Drift    []string // differences of the world from Resource: "partitions: 4, wanted 8"
-	Restarts int
-	Counters Counters
-	Lag      int64 // records that wait; -1 unknown
-	Group    string
-	Letters  string // where a route's dead letters go: a topic or a file; "" if it makes none
+	Error    string // why it failed or is degraded
+	Activity string // what it waits for: fetching, waiting for sink, retrying (3, connection refused), throttled
+	// Unreachable is the cluster that did not answer, so that nothing is known of the topic; zero: it did.
+	Unreachable addr.Addr
+	Hints       []string // about events: "filter never true in 5000 events"
+	Drift       []string // differences of the world from Resource: "partitions: 4, wanted 8"
+	Restarts    int
+	Counters    Counters
+	Lag         int64 // records that wait; -1 unknown
+	Group       string
+	Letters     string // where a route's dead letters go: a topic or a file; "" if it makes none
 
 	// Namespace of who owns it; "" is the plan's own. Diff never touches another's.
 	Namespace string

@@ -25,6 +25,7 @@ type run struct {
 	queue []Change
 	unmet map[addr.Addr]bool // addresses that the last plan found different from the goal
 	busy  map[addr.Addr]Change
+	away  map[addr.Addr]string // clusters that could not be reached when the queue was made, with why
 
 	withheld map[addr.Addr]string // announced
 
@@ -199,6 +200,7 @@ func (l *run) turn(o observation) {
 	for i := range goal.Config.Resources {
 		l.after[goal.Config.Resources[i].Addr] = &goal.Config.Resources[i]
 	}
+	l.away = seen.Unreachable
 	l.queue, l.unmet = l.queue[:0], make(map[addr.Addr]bool, len(plan.Changes))
 	for _, c := range plan.Changes {
 		l.unmet[c.Addr] = true
@@ -216,7 +218,7 @@ func (l *run) turn(o observation) {
 		s.Err = ""
 		s.Goal, s.Plan = whole, plan
 		s.Observed = withMissing(seen, goal, now)
-		s.Withheld, s.Waiting = withheld, nil
+		s.Withheld, s.Waiting, s.Queued = withheld, nil, nil
 		l.notify()
 	})
 }
@@ -244,7 +246,7 @@ func (l *run) start(ctx context.Context) {
 		queued[c.Addr] = c.Action
 	}
 	var begun []Change
-	var waiting []Pending
+	var waiting, later []Pending
 	rest := l.queue[:0:0]
 	for i, c := range l.queue {
 		if len(l.busy) >= l.spec.Parallel {
@@ -259,11 +261,11 @@ func (l *run) start(ctx context.Context) {
 		case final:
 			waiting = append(waiting, Pending{c, reason})
 		default:
-			rest = append(rest, c)
+			rest, later = append(rest, c), append(later, Pending{c, reason})
 		}
 	}
 	l.queue = rest
-	l.publish(func(s *Status) { s.Waiting = append(s.Waiting, waiting...) })
+	l.publish(func(s *Status) { s.Waiting, s.Queued = append(s.Waiting, waiting...), later })
 	l.begin(ctx, begun)
 	l.settle()
 }
@@ -293,17 +295,24 @@ func (l *run) waits(c Change, queued map[addr.Addr]Action) (reason string, final
 		return "", false
 	}
 	for _, dep := range dependsOn(l.goal.Config, c.Addr) {
-		if _, busy := l.busy[dep]; busy {
-			return "waits for " + dep.String(), false
-		}
-		if _, soon := queued[dep]; soon {
-			return "waits for " + dep.String(), false
+		_, busy := l.busy[dep]
+		if _, soon := queued[dep]; busy || soon {
+			return "waits for " + dep.String() + l.because(dep, ""), false
 		}
 		if row, ok := l.rows[dep]; l.unmet[dep] && (!ok || row.Resource == nil) {
-			return "waits for " + dep.String() + ", which is not there", true
+			return "waits for " + dep.String() + l.because(dep, ", which is not there"), true
 		}
 	}
 	return "", false
+}
+
+// because says that what is waited for is on a cluster that does not answer; where it does, otherwise.
+func (l *run) because(a addr.Addr, otherwise string) string {
+	cluster := clusterOf(l.goal.Config, a)
+	if _, away := l.away[cluster]; away {
+		return ": " + cluster.String() + " cannot be reached"
+	}
+	return otherwise
 }
 
 // begin writes down what is begun, in one transaction, and carries it out.
@@ -459,6 +468,9 @@ func (l *run) settle() {
 			if l.unmet[a] {
 				s.Failing[a] = Failing{Failures: t.failures, Err: t.err, Next: t.until}
 			}
+		}
+		if len(l.queue) == 0 {
+			s.Queued = nil
 		}
 		was := s.Settled
 		s.Settled = idle && s.Err == "" && s.Turns > 0 && l.Loop.goal.Config != nil && l.goal.Serial == l.Loop.goal.Serial && len(l.wake) == 0

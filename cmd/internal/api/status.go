@@ -41,7 +41,9 @@ type AddressStatus struct {
 	Group    string              `json:"group,omitempty"`
 	Counters *reconcile.Counters `json:"counters,omitempty"` // of a route
 	Held     *reconcile.Hold     `json:"held,omitempty"`     // by an operator
-	Lanes    []reconcile.Lane    `json:"lanes,omitempty"`    // of a route that runs, where it was asked for by its address
+	// Unreachable is the cluster that did not answer, so that nothing is known of the topic of a stream.
+	Unreachable string           `json:"unreachable,omitempty"`
+	Lanes       []reconcile.Lane `json:"lanes,omitempty"` // of a route that runs, where it was asked for by its address
 	// Conditions are conclusions from successive observations: stalled, crash_looping, drifted, data_lost.
 	Conditions []reconcile.Condition `json:"conditions,omitempty"`
 	Letters    string                `json:"dead_letters,omitempty"` // where a route's dead letters go: a topic or a file
@@ -88,6 +90,9 @@ func NewStatusOf(w World, v Version, of addr.Addr) (Status, error) {
 func newAddressStatus(a addr.Addr, st reconcile.State) AddressStatus {
 	s := AddressStatus{Addr: a.String(), Health: string(st.Health), Since: st.Since, Activity: st.Activity, Error: st.Error,
 		Drift: st.Drift, Hints: st.Hints, Restarts: st.Restarts, Group: st.Group, Letters: st.Letters, Held: st.Held, Conditions: st.Conditions}
+	if !st.Unreachable.IsZero() {
+		s.Unreachable = st.Unreachable.String()
+	}
 	if st.Resource != nil {
 		s.Kind = st.Resource.Kind
 	}

@@ -66,7 +66,7 @@ func (s *server) Status(context.Context) (api.World, error) {
 			w.Observed.States[a] = state
 		}
 	}
-	for _, p := range st.Waiting {
+	for _, p := range slices.Concat(st.Waiting, st.Queued) {
 		if state, ok := w.Observed.States[p.Change.Addr]; ok && state.Activity == "" {
 			state.Activity = p.Reason
 			w.Observed.States[p.Change.Addr] = state

@@ -17,6 +17,7 @@ import (
 	"keystone/reconcile"
 	"keystone/sources"
 	"keystone/sources/kafka/admin"
+	"keystone/sources/kafka/client"
 )
 
 // runtime carries out changes in this process: a unit per route, topics on
@@ -104,7 +105,11 @@ func (r *runtime) applyStream(ctx context.Context, goal *configs.Config, c recon
 	t.err = err
 	r.mu.Lock()
 	if old := r.streams[c.Addr]; old != nil && old.err != nil {
-		t.restarts = old.restarts + 1
+		if t.restarts = old.restarts; client.Silent(old.err) && client.Silent(err) {
+			t.since = old.since // nothing was tried: the cluster is away for as long
+		} else {
+			t.restarts++
+		}
 	}
 	r.streams[c.Addr] = t
 	if !c.MovedFrom.IsZero() {
@@ -409,7 +414,8 @@ func (r *runtime) observeCluster(ctx context.Context, c *configs.Cluster, topics
 		st := reconcile.State{Resource: t.resource, Health: reconcile.Running, Since: t.since, Kept: t.kept, Restarts: t.restarts, Lag: -1, Topic: reconcile.Topic{Name: t.name, Records: -1}}
 		switch {
 		case err != nil:
-			st.Health, st.Error = reconcile.Degraded, "the cluster cannot be asked: "+err.Error()
+			st.Health, st.Unreachable = reconcile.Degraded, c.Addr
+			st.Error = fmt.Sprintf("%s cannot be reached, so it is not known whether the topic %q is there and as it should be: %v", c.Addr, t.name, err)
 		case t.err != nil:
 			st.Health, st.Error = reconcile.Failed, t.err.Error()
 		default:

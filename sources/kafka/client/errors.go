@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -68,6 +69,15 @@ func isCertificate(err error) bool {
 	var host x509.HostnameError
 	var invalid x509.CertificateInvalidError
 	return errors.As(err, &unknown) || errors.As(err, &host) || errors.As(err, &invalid)
+}
+
+// Silent tells whether err came about without a word of a broker: nothing that was asked for
+// was done, or nobody can know. nil did not.
+func Silent(err error) bool {
+	var said *kerr.Error
+	var network net.Error
+	var eof *kgo.ErrFirstReadEOF
+	return !errors.As(err, &said) && (errors.As(err, &network) || errors.As(err, &eof) || errors.As(err, new(*HandshakeError)) || errors.Is(err, io.EOF) || errors.Is(err, context.DeadlineExceeded))
 }
 
 // Refused tells whether trying again with the same options cannot help:
