@@ -148,6 +148,10 @@ func (s listener) Lost(parts []int32) {
 // DataLoss counts, and stops the route where on_data_loss says so. It is heard within Read.
 func (s listener) DataLoss(part int32, from, to int64) {
 	w := s.w
+	if from = w.chained(part, from, to); from == to {
+		w.log.Info("records were removed that the sink has already", "partition", part, "before", to)
+		return
+	}
 	err := fmt.Errorf("records %d to %d of %s, partition %d, were removed before they were read", from, to-1, w.spec.Route.From.Addr, part)
 	w.log.Error("data loss", "error", err)
 	w.mu.Lock()
@@ -159,7 +163,7 @@ func (s listener) DataLoss(part int32, from, to int64) {
 		// gives it. Without this a batch that begins behind what the lane's predecessor had read, since
 		// all before it was removed, would be taken for the predecessor's (see stale).
 		l.before = record.Position{}
-		if l.link != nil && to < l.next.Offset {
+		if l.link != nil && to < from && to < l.next.Offset {
 			w.abortLocked(w.cutOff(part, to, l.next.Offset))
 		}
 	}

@@ -44,9 +44,10 @@ type link struct {
 	beginning bool            // Begin is about to be called, or is
 	begun     bool            // it was
 	end       record.Position // where the chain ended then: all before it is there
+	again     bool            // the last cut is made once more: the sink may have left it
 	hold      bool            // nothing new is written until a cut
 	spoiled   bool            // the sink has records behind the prefix that will not be followed up: no cut any more
-	wrote     int             // writes since the last cut
+	rows      int             // that the sink took since the last cut
 	cut       record.Position // of the last cut
 	cutAt     time.Time
 	durable   record.Position // of the last one that is durable
@@ -183,8 +184,8 @@ func (l *lane) restUntil(due time.Time, may func() bool) {
 // them without a word.
 func (l *lane) skip(in *record.Batch) error {
 	end := &l.link.end
-	if in.Next.Identity != end.Identity {
-		return nil
+	if in.Next.Identity != end.Identity || end.Offset <= l.start.Offset {
+		return nil // also where positions count something else than offsets
 	}
 	if in.Next.Offset <= end.Offset && len(in.Records) > 0 && end.LeaderEpoch > 0 && in.Next.LeaderEpoch > end.LeaderEpoch {
 		return l.w.cutOff(l.part, in.Records[0].Offset, end.Offset)
@@ -203,6 +204,19 @@ func (l *lane) skip(in *record.Batch) error {
 		in.Records = in.Records[:kept]
 	}
 	return nil
+}
+
+// chained gives from where on the records before to, which are not in the log any more, are not in the
+// partition's chain either.
+func (w *Worker) chained(part int32, from, to int64) int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if l := w.lanes[part]; l != nil && l.link != nil && l.link.begun && from < to {
+		if from = max(from, min(to, l.link.end.Offset)); from == to {
+			l.before = record.Position{} // see DataLoss
+		}
+	}
+	return from
 }
 
 // cutOff is a log that was cut off behind a chain.
@@ -266,7 +280,12 @@ func (x *chain) forget(w *Worker, part int32) bool {
 			return false
 		}
 	}
-	err := x.call(w, "forget", func() error { x.sink.Forget([]int32{part}); return nil })
+	err := x.call(w, "forget", func() error {
+		if !mutation.On(mutation.KeepOpen) {
+			x.sink.Forget([]int32{part})
+		}
+		return nil
+	})
 	if x.left[part] = x.left[part][len(left):]; len(x.left[part]) == 0 {
 		delete(x.left, part)
 	}

@@ -12,6 +12,7 @@ import (
 	"keystone/configs"
 	"keystone/pipeline/record"
 	"keystone/sinks"
+	"keystone/sources"
 )
 
 // chainRig is a route into a calm table.
@@ -398,21 +399,72 @@ func TestChainWaitsForLetters(t *testing.T) {
 // TestChainMovesWithoutRecords: what is filtered out is not read again for ever.
 func TestChainMovesWithoutRecords(t *testing.T) {
 	in(t, func(t *testing.T) {
-		src := newMemSource(5).add(0, values("f", 0, 100)...)
+		src := newMemSource(5).add(0, values("f", 0, 99)...).add(0, "v99")
 		src.endless = true
 		g, sink, _ := chainRig(t, src)
+		sink.reject = func(string) bool { return true } // what is refused makes no row either
 		g.start(t.Context())
 		pass(idleCut + 3*time.Second)
-		if s := g.w.Stats(); src.committedAt(0) != s.Lanes[0].Next.Offset || sink.cuts != 1 || s.Total.Filtered != 100 {
+		if s := g.w.Stats(); src.committedAt(0) != s.Lanes[0].Next.Offset || sink.cuts != 1 || s.Total.Filtered != 99 || s.Total.DeadLettered != 1 {
 			t.Errorf("committed %d of %d with %d cuts, %+v", src.committedAt(0), s.Lanes[0].Next.Offset, sink.cuts, s.Total)
 		}
 		pass(time.Hour)
 		if sink.cuts != 1 {
 			t.Errorf("cut %d times with nothing new", sink.cuts)
 		}
+		sink.set(func() { sink.lazy = true })
+		src.add(0, "v100") // refused
+		pass(idleCut + 3*time.Second)
+		src.add(0, "f101")
+		pass(time.Hour)
+		if s := g.w.Stats(); src.committedAt(0) != s.Lanes[0].Next.Offset || sink.cuts > 4 || s.InFlightRecords != 0 {
+			t.Errorf("committed %d of %d with %d cuts, %d in flight", src.committedAt(0), s.Lanes[0].Next.Offset, sink.cuts, s.InFlightRecords)
+		}
 		g.w.Drain(t.Context())
 		g.wait(t)
 	})
+}
+
+// TestChainCountsAnything: positions may count something else than the offsets of records, as those of a
+// replay of dead letters do.
+func TestChainCountsAnything(t *testing.T) {
+	in(t, func(t *testing.T) {
+		src := newMemSource(1).add(0, values("v", 0, 20)...)
+		g, _, tab := chainRig(t, src)
+		g.w.spec.Source = far{src}
+		src.committed[0] = farAway
+		src.at[0] = 0
+		g.start(t.Context())
+		g.wait(t)
+		if got := tab.values(0); !slices.Equal(got, values("v", 0, 20)) || tab.end[0].Offset != farAway+int64(26) {
+			t.Errorf("the table has %v, up to %d", got, tab.end[0].Offset-farAway)
+		}
+		if c := g.w.Stats().Total; c.Skipped != 0 || c.Delivered != 20 {
+			t.Errorf("%+v", c)
+		}
+	})
+}
+
+const farAway = int64(1) << 62
+
+// far is a source whose positions are far behind its offsets.
+type far struct{ *memSource }
+
+func (f far) Open(ctx context.Context, from []record.Position, l sources.Listener) error {
+	f.manual = true
+	if err := f.memSource.Open(ctx, from, l); err != nil {
+		return err
+	}
+	l.Assigned([]record.Position{{Offset: farAway}})
+	return nil
+}
+
+func (f far) Read(ctx context.Context, b *record.Batch) error {
+	err := f.memSource.Read(ctx, b)
+	if len(b.Records) > 0 {
+		b.Next.Offset += farAway
+	}
+	return err
 }
 
 // TestChainOfALogThatWasCutOff: other records at offsets that the chain has are not skipped in silence.
@@ -438,6 +490,33 @@ func TestChainOfALogThatWasCutOff(t *testing.T) {
 		if err := <-g.ended; err == nil || !strings.Contains(err.Error(), "was cut off") {
 			t.Errorf("it ended with %v", err)
 		}
+	})
+}
+
+// TestChainThatIsAheadOfWhatWasRemoved: records that the chain has may be removed from the log before the
+// source has passed them.
+func TestChainThatIsAheadOfWhatWasRemoved(t *testing.T) {
+	in(t, func(t *testing.T) {
+		src := newMemSource(5).add(0, values("v", 0, 7)...)
+		src.endless = true
+		g, _, tab := chainRig(t, src)
+		tab.end[0] = record.Position{Offset: 6}
+		g.start(t.Context())
+		synctest.Wait()
+		src.l.DataLoss(0, 0, 4)
+		pass(5 * time.Second)
+		if got := tab.values(0); !slices.Equal(got, []string{"v6"}) {
+			t.Errorf("the table has %v", got)
+		}
+		if s := g.w.Stats(); s.LostBeforeRead != 0 || s.Lanes[0].LostBeforeRead != 0 || s.LastError != "" {
+			t.Errorf("%d are said to be lost: %s", s.LostBeforeRead, s.LastError)
+		}
+		src.l.DataLoss(0, 7, 10)
+		if s := g.w.Stats(); s.LostBeforeRead != 3 {
+			t.Errorf("%d are said to be lost", s.LostBeforeRead)
+		}
+		g.w.Drain(t.Context())
+		g.wait(t)
 	})
 }
 

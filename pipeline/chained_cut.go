@@ -57,7 +57,7 @@ func (w *Worker) chainLoop(ctx context.Context) {
 // openChains tells that the sink has something that is not committed.
 func (w *Worker) openChains() bool {
 	for _, l := range w.lanes {
-		if l.link.begun && !l.over && (l.finished != l.link.durable || l.link.durable != l.committed || l.link.wrote > 0) {
+		if l.link.begun && !l.over && (l.finished != l.link.durable || l.link.durable != l.committed) {
 			return true
 		}
 	}
@@ -75,7 +75,9 @@ func (w *Worker) chainTick(ctx context.Context) error {
 	}
 	var lanes []*lane
 	for _, l := range w.lanes {
-		idle := l.link.wrote == 0 && time.Since(l.link.cutAt) >= idleCut
+		k := l.link
+		idle := k.rows == 0 && time.Since(k.cutAt) >= idleCut
+		k.again = idle && len(k.cuts) > 0
 		if l.uncut() && !l.revoking && (idle || slices.Contains(due, l.part)) {
 			lanes = append(lanes, l)
 		}
@@ -92,7 +94,7 @@ func (w *Worker) chainTick(ctx context.Context) error {
 // uncut tells that the lane's position may be cut, and was not.
 func (l *lane) uncut() bool {
 	k := l.link
-	return k != nil && k.begun && !k.spoiled && !l.over && (l.prefix() != k.cut || l.base < l.writeSeq)
+	return k != nil && k.begun && !k.spoiled && !l.over && (k.again || l.prefix().Offset > k.cut.Offset || l.base < l.writeSeq)
 }
 
 // answered tells that everything that the sink has of the lane is before its position.
@@ -181,9 +183,12 @@ func (w *Worker) cutNow(ctx context.Context, lanes []*lane) {
 			continue // it ended meanwhile
 		}
 		k := l.link
-		k.cut, k.cutAt, k.wrote = l.prefix(), time.Now(), 0
-		k.cuts = append(k.cuts, piece{k.cut, l.pending})
-		l.pending = Counts{}
+		if p := l.prefix(); p.Offset > k.cut.Offset {
+			k.cut = p
+			k.cuts = append(k.cuts, piece{p, l.pending})
+			l.pending = Counts{}
+		}
+		k.cutAt, k.rows, k.again = time.Now(), 0, false
 		at = append(at, k.cut)
 		if mutation.On(mutation.SourceFirst) {
 			k.durable = k.cut

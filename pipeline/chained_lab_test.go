@@ -80,6 +80,9 @@ type chainSink struct {
 	fatal   error
 	dead    bool // the process is: nothing it does has an effect
 	stalled bool // nothing becomes durable
+	lazy    bool // a position without rows is left for two minutes
+	left    map[int32]record.Position
+	moved   map[int32]time.Time
 	wg      sync.WaitGroup
 	cuts    int
 	settles int
@@ -101,7 +104,7 @@ type commitment struct {
 }
 
 func newChainSink(t *table) *chainSink {
-	return &chainSink{t: t, open: map[int32]*openPart{}, writing: map[int32]int{}, durable: map[int32]record.Position{}}
+	return &chainSink{t: t, open: map[int32]*openPart{}, writing: map[int32]int{}, durable: map[int32]record.Position{}, left: map[int32]record.Position{}, moved: map[int32]time.Time{}}
 }
 
 func (s *chainSink) Open(context.Context) error { return nil }
@@ -230,14 +233,26 @@ func (s *chainSink) Cut(at []record.Position) {
 	s.cuts++
 	for _, p := range at {
 		o := s.open[p.Partition]
-		if o == nil || p.Offset <= o.from.Offset {
+		switch {
+		case o == nil || p.Offset < o.from.Offset || p.Offset == o.from.Offset && len(o.rows) > 0:
 			s.t.wrong("partition %d is cut at %d, open is %+v", p.Partition, p.Offset, o)
-			continue
+		case p.Offset == o.from.Offset: // again
+		case s.lazy && len(o.rows) == 0 && time.Since(s.moved[p.Partition]) < 2*time.Minute:
+			s.left[p.Partition] = p
+		default:
+			s.end(p)
 		}
-		s.queue = append(s.queue, commitment{o.from, p, o.rows})
-		*o = openPart{from: p}
 	}
-	if len(s.queue) == len(at) && len(at) > 0 {
+}
+
+// end ends what is open of a partition.
+func (s *chainSink) end(at record.Position) {
+	o := s.open[at.Partition]
+	s.queue = append(s.queue, commitment{o.from, at, o.rows})
+	*o = openPart{from: at}
+	delete(s.left, at.Partition)
+	s.moved[at.Partition] = time.Now()
+	if len(s.queue) == 1 {
 		s.wg.Go(s.publish)
 	}
 }
@@ -277,6 +292,13 @@ func (s *chainSink) Durable() (at []record.Position, err error) {
 }
 
 func (s *chainSink) Settle(ctx context.Context, parts []int32) error {
+	s.mu.Lock()
+	for _, p := range parts {
+		if at, ok := s.left[p]; ok && s.open[p] != nil && len(s.open[p].rows) == 0 {
+			s.end(at)
+		}
+	}
+	s.mu.Unlock()
 	for {
 		s.mu.Lock()
 		s.settles++
@@ -298,6 +320,7 @@ func (s *chainSink) Forget(parts []int32) {
 	defer s.alone("forget", parts...)()
 	for _, p := range parts {
 		delete(s.open, p)
+		delete(s.left, p)
 		delete(s.durable, p)
 		s.forgot = append(s.forgot, p)
 	}

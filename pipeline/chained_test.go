@@ -26,6 +26,7 @@ type chainPast struct {
 	lives                        int
 	retry, busy, reject          int
 	drains, zombies, swap, stale bool
+	lazy                         bool
 }
 
 // TestChainHasEveryRowOnce is the promise of a chained sink: whatever crashes, is revoked, lost, fenced or
@@ -41,7 +42,7 @@ func TestChainHasEveryRowOnce(t *testing.T) {
 			inFlight: rapid.SampledFrom([]int64{1, 5_000, 0}).Draw(rt, "in flight"), lives: rapid.IntRange(0, 4).Draw(rt, "lives"),
 			retry: percent.Draw(rt, "retry"), busy: percent.Draw(rt, "busy"), reject: percent.Draw(rt, "reject"),
 			drains: rapid.Bool().Draw(rt, "drains"), zombies: rapid.Bool().Draw(rt, "zombies"), swap: rapid.Bool().Draw(rt, "swap"),
-			stale: rapid.Bool().Draw(rt, "stale"),
+			stale: rapid.Bool().Draw(rt, "stale"), lazy: rapid.Bool().Draw(rt, "lazy"),
 		}
 		synctest.Test(t, func(t *testing.T) {
 			if err := h.play(t); err != nil {
@@ -112,6 +113,7 @@ func (h chainPast) play(t *testing.T) error {
 			return nil
 		}
 		sink := newChainSink(tab)
+		sink.lazy = h.lazy
 		sink.retry, sink.busy, sink.reject = h.retry, h.busy, func(v string) bool { return rejected[v] }
 		if last {
 			sink.retry, sink.busy = 0, 0

@@ -106,9 +106,6 @@ func (l *lane) call(t *task, b *record.Batch) {
 	if w.tx != nil {
 		w.tx.wrote, l.touched = true, true
 	}
-	if l.link != nil {
-		l.link.wrote++
-	}
 	w.unlock()
 	if tap := w.spec.Tap; tap != nil && tap.Watched() {
 		tap.Show(b) // before the sink owns it

@@ -246,6 +246,9 @@ func (l *lane) settle() {
 		if err := t.account(l.ledger()); err != nil {
 			l.w.abortLocked(err)
 		}
+		if l.link != nil {
+			l.link.rows += len(t.out.Records) - t.refusals
+		}
 		l.finished = t.next
 		if halt := t.halt; halt != nil {
 			l.halt(t, t.next)

@@ -13,6 +13,7 @@ type Result struct {
 	DeadLettered int64   `json:"dead_lettered"`
 	Dropped      int64   `json:"dropped"`
 	Abandoned    int64   `json:"abandoned,omitempty"`
+	Skipped      int64   `json:"skipped,omitempty"` // the sink had them from an earlier run
 	Written      int64   `json:"written"`
 	ReadBytes    int64   `json:"read_bytes"`
 	WrittenBytes int64   `json:"written_bytes"`
@@ -31,6 +32,6 @@ func (s *Stats) Result() Result {
 	c := &s.Total
 	return Result{
 		Read: c.Read, Delivered: c.Delivered, Filtered: c.Filtered, DeadLettered: c.DeadLettered, Dropped: c.Dropped,
-		Abandoned: c.Abandoned, Written: c.Written, ReadBytes: c.ReadBytes, WrittenBytes: c.WrittenBytes, Reasons: c.Reasons,
+		Abandoned: c.Abandoned, Skipped: c.Skipped, Written: c.Written, ReadBytes: c.ReadBytes, WrittenBytes: c.WrittenBytes, Reasons: c.Reasons,
 	}
 }

@@ -197,6 +197,7 @@ type Counters struct {
 	Retries        int64            `json:"retries"`
 	LostBeforeRead int64            `json:"lost_before_read"`
 	Abandoned      int64            `json:"abandoned"`         // given up without an outcome when a worker or lane ended: they are read again
+	Skipped        int64            `json:"skipped,omitempty"` // read again, and in no other count: the sink had them, with the outcome of an earlier worker
 	Reasons        map[string]int64 `json:"reasons,omitempty"` // of dropped and dead-lettered
 	// Replayed counts replayed dead letters by the outcome that they had then,
 	// since the server started. They are in none of the other counters.

@@ -125,8 +125,8 @@ type Chained interface {
 	// Cut ends a commit for each partition that is named: everything that was written of it is before
 	// the position. It is quick: files are finished and commits made behind it, in the order of the cuts. A
 	// position without records before it makes no file, and may be left for the next cut; Settle makes it durable too. The
-	// worker itself sees to it that a partition without open records is cut now and then, so that what is
-	// filtered out is not read again for ever.
+	// worker itself cuts a partition without open records now and then, at the same position again where that is not durable
+	// yet, so that what is filtered out is not read again for ever.
 	Cut(at []record.Position)
 	// Durable gives, per partition, the last position of a cut that can no longer be lost, and why newer ones
 	// are not durable yet, where something fails and is tried again. A Permanent error ends the

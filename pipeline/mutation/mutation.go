@@ -24,9 +24,10 @@ const (
 	CutUnanswered   Name = "cut_unanswered"   // a chain is cut with writes under way
 	SourceFirst     Name = "source_first"     // the position of a cut is committed before the cut is durable
 	IgnoreChain     Name = "ignore_chain"     // a lane writes what its partition's chain has already
+	KeepOpen        Name = "keep_open"        // what a lane left in a chained sink is kept for the next one
 )
 
 // All lists them.
 func All() []Name {
-	return []Name{CommitUnwritten, CommitPastGap, NoFence, IgnorePartial, IgnoreUnknown, LettersEarly, SwapDrops, ClaimLate, RetryUnknown, OffsetsOutside, UnsettledEnd, CutUnanswered, SourceFirst, IgnoreChain}
+	return []Name{CommitUnwritten, CommitPastGap, NoFence, IgnorePartial, IgnoreUnknown, LettersEarly, SwapDrops, ClaimLate, RetryUnknown, OffsetsOutside, UnsettledEnd, CutUnanswered, SourceFirst, IgnoreChain, KeepOpen}
 }

@@ -305,7 +305,11 @@ func (w *world) rewind() bool {
 			if c, ok := g.Commits["in"][p.Partition]; ok {
 				to := max(c.Offset-w.rng.Int64N(30), p.LogStartOffset)
 				os.Add(kadm.Offset{Topic: "in", Partition: p.Partition, At: to, LeaderEpoch: -1})
-				w.o.rewound(p.Partition, to, c.Offset)
+				from := c.Offset
+				if end, ok := w.chains.end(chainKey{w.o.rewinds() - 1, p.Partition}); ok {
+					from = max(from, end.Offset)
+				}
+				w.o.rewound(p.Partition, to, from)
 				w.trace("partition %d goes back from %d to %d", p.Partition, c.Offset, to)
 			}
 		}

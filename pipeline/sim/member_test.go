@@ -154,6 +154,8 @@ func foundingFault(seed uint64, name string, session time.Duration) *rule {
 // newSink makes a sink to a topic or a destination.
 func (w *world) newSink(l *link, o client.Options, k sinkKind, topic string, d *destination, tx *sinkkafka.Transaction) sinks.Sink {
 	switch k {
+	case toChained:
+		return newChained(w, l)
 	case toScripted:
 		return newScripted(w, l, d, w.s.order != configs.OrderNone, false)
 	case toOrdered:

@@ -9,10 +9,17 @@ import (
 	"keystone/pipeline/mutation"
 )
 
+// chainMutants are mistakes that only a route into a chained sink can make.
+var chainMutants = map[mutation.Name]bool{mutation.CutUnanswered: true, mutation.SourceFirst: true, mutation.IgnoreChain: true, mutation.KeepOpen: true}
+
 // TestMutants makes each mistake in turn: the simulation has to find it within -seeds seeds.
 func TestMutants(t *testing.T) {
 	for _, m := range mutation.All() {
-		s, failures := parts(t, *fromFlag, *seedsFlag, 2, "KEYSTONE_MUTATION="+string(m))
+		from := *fromFlag
+		if chainMutants[m] {
+			from += chainFrom
+		}
+		s, failures := parts(t, from, *seedsFlag, 2, "KEYSTONE_MUTATION="+string(m))
 		if len(failures) == 0 {
 			t.Errorf("%s: %d seeds did not find it", m, s.Seeds)
 			continue

@@ -63,6 +63,9 @@ func newScenario(r *rand.Rand, seed uint64) *scenario {
 	if r.IntN(4) == 0 {
 		s.guarantee, s.sink, s.letters = configs.ExactlyOnce, toKafka, toKafka
 	}
+	if seed >= chainFrom {
+		s.guarantee, s.order, s.sink = configs.AtLeastOnce, configs.OrderPartition, toChained
+	}
 	return s
 }
 

@@ -53,7 +53,8 @@ func (r *result) keep() string {
 	return fmt.Sprintf("seed %d (%s):\n%s\nrepeat it: make sim SEED=%d; its trace: %s", r.Seed, r.Scenario, r.Problems, r.Seed, path)
 }
 
-// TestSeeds plays -seeds histories on all processors, or that of -seed alone, and sums up.
+// TestSeeds plays -seeds histories on all processors, and a quarter as many of routes into a chained
+// sink, or that of -seed alone, and sums up.
 func TestSeeds(t *testing.T) {
 	switch {
 	case *seedFlag > 0:
@@ -68,10 +69,16 @@ func TestSeeds(t *testing.T) {
 	case *everyFlag > 0:
 		part(t)
 	default:
-		s, failures := parts(t, *fromFlag, *seedsFlag, runtime.NumCPU())
-		fmt.Println(s)
-		for _, f := range failures {
-			t.Error(f)
+		play := func(from uint64, seeds int) {
+			s, failures := parts(t, from, seeds, runtime.NumCPU())
+			fmt.Println(s)
+			for _, f := range failures {
+				t.Error(f)
+			}
+		}
+		play(*fromFlag, *seedsFlag)
+		if *fromFlag < chainFrom {
+			play(chainFrom+*fromFlag, (*seedsFlag+3)/4)
 		}
 	}
 }

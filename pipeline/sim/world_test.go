@@ -34,6 +34,7 @@ type world struct {
 	o       *oracle
 
 	dest, letters *destination
+	chains        chains
 	programs      [2]*eval.Program
 	revision      int
 	members       []*member
@@ -78,6 +79,7 @@ func play(seed uint64) *result {
 		seed: seed, s: newScenario(rng, seed), rng: rng, began: time.Now(),
 		dest: &destination{}, letters: &destination{}, programs: [2]*eval.Program{compile(filters[0]), compile(filters[1])}, faults: map[string]int{},
 	}
+	w.chains.links = map[chainKey][]manifest{}
 	w.o = newOracle(w.s)
 	w.trace("seed %d: %s", seed, w.s)
 	w.open()
@@ -86,6 +88,7 @@ func play(seed uint64) *result {
 	if w.end() {
 		out, letters := w.read("out", w.s.sink, w.dest), w.read("letters", w.s.letters, w.letters)
 		r.Repeats, r.Most = w.o.check(w.s, out, letters)
+		w.checkChains()
 	}
 	w.close()
 	r.Fake = time.Since(w.began)

@@ -46,6 +46,7 @@ func Metrics() []Metric {
 		{"keystone_route_retries_total", "counter", []string{"route"}, "Deliveries tried again."},
 		{"keystone_route_lost_before_read_total", "counter", []string{"route"}, "Records that retention or truncation removed before they were read."},
 		{"keystone_route_abandoned_total", "counter", []string{"route"}, "Records that were given up without an outcome when a worker or lane ended: they are read again."},
+		{"keystone_route_skipped_total", "counter", []string{"route"}, "Records that were read again and skipped, since the sink, which keeps its own positions, had them from an earlier worker. No other counter has them."},
 		{"keystone_route_schema_violations_total", "counter", []string{"route"}, "Required fields that expressions read and that were missing or null."},
 		{"keystone_route_in_flight_records", "gauge", []string{"route"}, "Records read that have no outcome yet."},
 		{"keystone_route_lag_records", "gauge", []string{"route"}, "Records that wait in the source; absent when not known."},
@@ -189,6 +190,7 @@ func putState(put func(string, float64, ...string), a addr.Addr, st reconcile.St
 	put("keystone_route_retries_total", float64(c.Retries), name)
 	put("keystone_route_lost_before_read_total", float64(c.LostBeforeRead), name)
 	put("keystone_route_abandoned_total", float64(c.Abandoned), name)
+	put("keystone_route_skipped_total", float64(c.Skipped), name)
 	put("keystone_route_schema_violations_total", float64(c.SchemaViolations), name)
 	put("keystone_route_in_flight_records", float64(c.InFlight), name)
 	if st.Lag >= 0 {

@@ -241,7 +241,7 @@ func counters(s pipeline.Stats) reconcile.Counters {
 func countersOf(n *pipeline.Counts, inFlight int64) reconcile.Counters {
 	c := reconcile.Counters{
 		Read: n.Read, Delivered: n.Delivered, Filtered: n.Filtered, DeadLettered: n.DeadLettered, Dropped: n.Dropped, InFlight: inFlight,
-		Written: n.Written, Retries: n.Retried, Abandoned: n.Abandoned, SchemaViolations: n.SchemaViolations,
+		Written: n.Written, Retries: n.Retried, Abandoned: n.Abandoned, Skipped: n.Skipped, SchemaViolations: n.SchemaViolations,
 	}
 	for _, r := range n.Reasons {
 		if c.Reasons == nil {
