@@ -41,8 +41,8 @@ func (l *Location) Options() spec.Options {
 		spec.String("endpoint", &l.Endpoint, "Address of a server that speaks S3's protocol; empty is Amazon's.").Default("").Eg(`"https://minio.example:9000"`),
 		spec.String("region", &l.Region, "Region of the bucket on S3; empty is that of the environment (AWS_REGION, the profile), or us-east-1 where there is an endpoint.").Default("").Eg(`"eu-west-1"`),
 		spec.Bool("path_style", &l.PathStyle, "The bucket stands in the path and not in the host name, as most servers other than Amazon's want it.").Default(false).Also("use_path_style", "force_path_style", "s3_force_path_style"),
-		spec.Sensitive("access_key", &l.AccessKey, "Access key id for S3; empty is that of the environment.").Default(spec.Secret{}).MayBeWritten().Eg(`env("S3_KEY")`),
-		spec.Sensitive("secret_key", &l.SecretKey, "Secret access key for S3.").Default(spec.Secret{}).Eg(`env("S3_SECRET")`),
+		spec.Sensitive("access_key", &l.AccessKey, "Access key id for S3; empty is that of the environment.").Default(spec.Secret{}).MayBeWritten(),
+		spec.Sensitive("secret_key", &l.SecretKey, "Secret access key for S3.").Default(spec.Secret{}),
 	}
 }
 
