@@ -44,7 +44,7 @@ func (c *Config) Options() spec.Options {
 		spec.String("metastore", &c.Metastore, "Address of the metastore; several with commas between are tried in turn.").Required().Eg(`"thrift://metastore.example:9083"`).Also("metastore_uri", "uri", "uris"),
 		spec.Duration("metastore_timeout", &c.Timeout, "How long the metastore may take for one answer.").Default(time.Minute).Between(1, 3600),
 		spec.String("table", &c.Table, "The table, as DATABASE.TABLE.").Required().Eg(`"ads.plays"`),
-		spec.String("event_time", &c.EventTime, "The column that meta.timestamp comes from, of times or of integers in milliseconds; `keystone backfill -since` and `-until` go by it.").Default("").Eg(`"ts"`),
+		spec.String("event_time", &c.EventTime, "The column that meta.timestamp comes from, of times or of integers in milliseconds; a backfill chooses rows by it.").Default("").Eg(`"ts"`),
 	}
 	for _, o := range c.Location.Options() {
 		if o.Name != "location" {

@@ -35,7 +35,7 @@ type Config struct {
 // Options declares them.
 func (c *Config) Options() spec.Options {
 	return append(c.Location.Options(),
-		spec.String("event_time", &c.EventTime, "The column that meta.timestamp comes from, of times or of integers in milliseconds; `keystone backfill -since` and `-until` go by it.").Default("").Eg(`"ts"`))
+		spec.String("event_time", &c.EventTime, "The column that meta.timestamp comes from, of times or of integers in milliseconds; a backfill chooses rows by it.").Default("").Eg(`"ts"`))
 }
 
 // Check reports what cannot work.
