@@ -76,6 +76,8 @@ func (c *testSink) Options() spec.Options {
 		}).Presence(&c.Rotate.Present),
 	}
 }
+func (c *testSink) TakesNull() bool { return c.ID.S != "" }
+
 func (c *testSink) Check() diag.Diagnostics {
 	var diags diag.Diagnostics
 	if len(c.URLs) == 13 {

@@ -26,6 +26,13 @@ route "b" {
   from = source.g
   to   = stream.s
 }
+sink "stdout" "documents" {
+  id = "user"
+}
+route "d" {
+  from = source.g
+  to   = sink.documents
+}
 route "c" {
   from       = source.g
   to         = stream.s
@@ -37,7 +44,7 @@ route "c" {
 		t.Fatal(diags.Err())
 	}
 	route := func(name string) *configs.Route { return c.Routes[addr.New("route", name)] }
-	a, b, other := route("a"), route("b"), route("c")
+	a, b, other, documents := route("a"), route("b"), route("c"), route("d")
 	if !a.Enabled || a.Start != "earliest" || a.OnError != configs.DeadLetter || a.OnDataLoss != "continue" || a.Order != "" ||
 		a.Delivery != (configs.Delivery{Guarantee: configs.AtLeastOnce, Redeploy: "prefer_latency", DrainTimeout: 30 * time.Second, CommitInterval: time.Second}) ||
 		a.Limits != (configs.Limits{MaxInFlightBytes: 64 << 20, MaxRecordBytes: 16 << 20}) ||
@@ -49,7 +56,7 @@ route "c" {
 		route      *configs.Route
 		key        string
 		tombstones ir.Tombstones
-	}{{a, "", ir.TombstonesDrop}, {b, "user", ir.TombstonesPass}, {other, "other", ir.TombstonesDrop}} {
+	}{{a, "", ir.TombstonesDrop}, {b, "user", ir.TombstonesPass}, {other, "other", ir.TombstonesDrop}, {documents, "", ir.TombstonesPass}} {
 		if x.route.Events.Key.S != x.key || (x.route.Checked.Key != nil) != (x.key != "") || x.route.Checked.Tombstones != x.tombstones {
 			t.Errorf("%s: key %q, tombstones %q", x.route.Addr, x.route.Events.Key.S, x.route.Checked.Tombstones)
 		}

@@ -13,6 +13,7 @@ import (
 	"keystone/dsl"
 	"keystone/dsl/ir"
 	"keystone/dsl/types"
+	"keystone/sinks"
 )
 
 // check reports what the declarations of a route cannot express.
@@ -181,7 +182,7 @@ func (d *decoder) linkTarget(r *Route, target *Stream, diags *diag.Diagnostics) 
 }
 
 // defaultTombstones says what becomes of null values where the route does
-// not: a stream has them, for what compacts it; a sink has no use for them.
+// not: a stream has them, for what compacts it; a sink has a use for them if it says so.
 func (d *decoder) defaultTombstones(r *Route) {
 	if r.Events.Tombstones != "" {
 		return
@@ -189,6 +190,11 @@ func (d *decoder) defaultTombstones(r *Route) {
 	r.Events.Tombstones = ir.TombstonesDrop
 	if r.To.Addr.Type == "stream" {
 		r.Events.Tombstones = ir.TombstonesPass
+	}
+	if sink := d.c.Sinks[r.To.Addr]; sink != nil && !d.broken[sink.Addr] {
+		if n, ok := sink.Config.(sinks.NullTaker); ok && n.TakesNull() {
+			r.Events.Tombstones = ir.TombstonesPass
+		}
 	}
 	d.c.Resources[d.index[r.Addr]].Options["tombstones"] = Option{Canonical: strconv.Quote(string(r.Events.Tombstones)), Effect: spec.Live, Layer: spec.LayerDefault}
 }

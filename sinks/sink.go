@@ -57,7 +57,7 @@ type Ordered interface {
 // order of the partition.
 type DefaultOrder interface {
 	Sink
-	DefaultOrder() string // "key" or "none"
+	DefaultOrder() string // "key", "none", or "partition" as for all others
 }
 
 // Checkpointer is a Sink whose done means "accepted", not yet durable: the
@@ -178,6 +178,13 @@ type Misfit struct {
 	Path    string // of the field: "device.os"; "" for the event itself
 	Text    string // what is wrong and a way out: sentences
 	Warning bool   // it is written all the same
+}
+
+// NullTaker is a Config of a sink that may have a use for null values: routes to it
+// pass them on unless they say otherwise. To other sinks they are dropped.
+type NullTaker interface {
+	Config
+	TakesNull() bool
 }
 
 // ErrNothingWritten is Commit's answer when no record is in the transaction, which

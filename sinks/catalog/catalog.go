@@ -5,6 +5,7 @@ import (
 	"keystone/configs/diag"
 	"keystone/sinks"
 	"keystone/sinks/discard"
+	"keystone/sinks/elasticsearch"
 	"keystone/sinks/file"
 	"keystone/sinks/stdout"
 )
@@ -12,8 +13,8 @@ import (
 // Kinds lists what a sink block may be, in the order of the reference.
 // Streams on Kafka are not among them: they are blocks of their own.
 func Kinds() []sinks.Kind {
-	return []sinks.Kind{file.Kind(), stdout.Kind(), discard.Kind()}
+	return []sinks.Kind{file.Kind(), elasticsearch.Kind(), stdout.Kind(), discard.Kind()}
 }
 
 // Codes lists the diagnostics of all kinds.
-func Codes() []diag.Code { return file.Codes() }
+func Codes() []diag.Code { return append(file.Codes(), elasticsearch.Codes()...) }

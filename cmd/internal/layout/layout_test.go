@@ -72,7 +72,7 @@ var vendors = map[string][]string{
 	"github.com/spf13/cobra":        {"cmd/internal/cli", "cmd/keystone"},
 	"github.com/goccy/go-graphviz":  {"cmd"},
 	"github.com/prometheus":         {"cmd"},
-	"github.com/klauspost/compress": {"sources/file", "sinks/file", "sinks/hive"},
+	"github.com/klauspost/compress": {"sources/file", "sinks/file", "sinks/hive", "sinks/elasticsearch"},
 }
 
 func TestTopLevel(t *testing.T) {
