@@ -3,6 +3,7 @@ package rows
 import (
 	"encoding/binary"
 	"math/bits"
+	"slices"
 )
 
 // column is a leaf of a writer: the page that is being filled, in plain
@@ -101,7 +102,7 @@ func (c *column) held() int {
 // When a dictionary pays. It has to be read whole before the first value, so
 // it is bounded; and of values that hardly repeat, plain ones compress better.
 const (
-	repeatsMin   = 4       // how often a value comes on average, on the first page
+	repeatsMin   = 4       // one in so many of the first page's second half may be new
 	entriesBytes = 1 << 20 // beyond it, further pages are plain
 )
 
@@ -186,10 +187,19 @@ func (c *column) decide(e *encoder) int32 {
 // sample tries a dictionary on the first page of a chunk.
 func (c *column) sample(e *encoder) bool {
 	var ok bool
-	if e.ids, ok = c.dict.ids(e.ids[:0], c.values, max(c.present/repeatsMin, 1)); !ok {
+	if e.ids, ok = c.dict.ids(e.ids[:0], c.values, max(c.present/2, 1)); !ok {
 		return false
 	}
-	return len(c.dict.entries)+c.present*c.dict.bitWidth()/8 <= len(c.values)*3/4
+	if len(c.dict.entries)+c.present*c.dict.bitWidth()/8 > len(c.values)*3/4 {
+		return false
+	}
+	// What counts is how much is still new later on: numbers are given in order.
+	half := len(e.ids) / 2
+	if half == 0 {
+		return true
+	}
+	before := int(slices.Max(e.ids[:half])) + 1
+	return (c.dict.len()-before)*repeatsMin <= len(e.ids)-half
 }
 
 // reset begins a new chunk.

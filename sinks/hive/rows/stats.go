@@ -110,7 +110,8 @@ func (b *bounds) decimal(v decimal) {
 func (b *bounds) bytes(v []byte) {
 	v = v[:min(len(v), boundMax+1)]
 	if !b.seen {
-		b.minB, b.maxB, b.seen = append(b.minB[:0], v...), append(b.maxB[:0], v...), true
+		// Not nil even if empty: nil is no bound.
+		b.minB, b.maxB, b.seen = append([]byte{}, v...), append([]byte{}, v...), true
 		return
 	}
 	if bytes.Compare(v, b.minB) < 0 {

@@ -171,7 +171,7 @@ func (u *uniter) leaf(old, new *node, at string) *node {
 // digitsAround gives how many digits a number has before and behind the point.
 func digitsAround(n *node) (whole, scale int) {
 	if n.form == formInt {
-		return 19, 0
+		return 20, 0 // 19 are enough, and Spark asks for 20
 	}
 	return n.precision - n.scale, n.scale
 }

@@ -161,11 +161,14 @@ func (w *Writer) look() error {
 	return nil
 }
 
-// columnBytes is what a column takes beside its buffers.
-const columnBytes = 512
+// What a column takes beside its buffers, and what the footer will say of each chunk that is written.
+const (
+	columnBytes = 512
+	chunkBytes  = 600
+)
 
 func (w *Writer) count() int {
-	n := len(w.columns) * columnBytes
+	n := len(w.columns) * (columnBytes + w.file.groups*chunkBytes)
 	for i := range w.columns {
 		n += w.columns[i].held()
 	}
