@@ -64,6 +64,9 @@ func (d *differ) routeImpact(c *Change, st State) {
 	if r == nil {
 		return
 	}
+	if r.OnError == configs.DeadLetter && c.Action != Repair {
+		i.Letters = d.lettersOf(r)
+	}
 	group := r.Group
 	if c.Kept.Group != "" {
 		group = c.Kept.Group
@@ -103,6 +106,29 @@ func (d *differ) routeImpact(c *Change, st State) {
 		d.plan.Warnings = append(d.plan.Warnings, fmt.Sprintf("%s has positions already, so its new start does not count", c.Addr))
 	}
 	d.interruption(c, st, r)
+}
+
+// lettersOf says where the dead letters of a route go.
+func (d *differ) lettersOf(r *configs.Route) Letters {
+	cfg := d.goal.Config
+	if s := cfg.Streams[r.DeadLetter.Addr]; s != nil {
+		was := s.Addr
+		if from, moved := d.moves[s.Addr]; moved {
+			was = from
+		}
+		l := Letters{Topic: s.Topic, Stream: s.Addr}
+		if name := d.obs.States[was].Topic.Name; was != s.Addr && name != "" {
+			l.Topic = name // it keeps it
+		}
+		if kept := d.obs.States[was].Kept.Topic; kept != "" {
+			l.Topic = kept
+		}
+		return l
+	}
+	if s := cfg.Streams[r.From.Addr]; s != nil {
+		return Letters{Topic: cfg.DeadLetterTopic(r.Addr), Stream: s.Addr, Managed: true}
+	}
+	return Letters{Managed: true}
 }
 
 // interruption says what pauses and what may be delivered twice.

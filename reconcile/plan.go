@@ -84,6 +84,14 @@ type Impact struct {
 	Pause         time.Duration // at most; 0 none
 	KeepsState    []string
 	LosesState    []string
+	Letters       Letters // of a route that makes dead letters; zero if it makes none, or the change does not reach them
+}
+
+// Letters is where a route's dead letters go.
+type Letters struct {
+	Topic   string    // "" for a file beside the state
+	Stream  addr.Addr // the user's own, or the source's, whose cluster has the managed topic
+	Managed bool      // the topic is Keystone's: it is made with the first letter
 }
 
 // Plan is the changes that bring what is observed to the goal, in the order

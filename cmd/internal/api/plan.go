@@ -63,13 +63,36 @@ type OptionChange struct {
 
 // Impact is what a change does to data.
 type Impact struct {
-	ContinuesFrom string   `json:"continues_from,omitempty"`
-	Waiting       int64    `json:"waiting"`    // -1: not known
-	MayRepeat     int64    `json:"may_repeat"` // -1: bounded by what is in flight
-	RepeatNote    string   `json:"repeat_note,omitempty"`
-	PauseMs       int64    `json:"pause_ms"`
-	KeepsState    []string `json:"keeps_state,omitempty"`
-	LosesState    []string `json:"loses_state,omitempty"`
+	ContinuesFrom string        `json:"continues_from,omitempty"`
+	Waiting       int64         `json:"waiting"`    // -1: not known
+	MayRepeat     int64         `json:"may_repeat"` // -1: bounded by what is in flight
+	RepeatNote    string        `json:"repeat_note,omitempty"`
+	PauseMs       int64         `json:"pause_ms"`
+	KeepsState    []string      `json:"keeps_state,omitempty"`
+	LosesState    []string      `json:"loses_state,omitempty"`
+	DeadLetters   *LettersPlace `json:"dead_letters,omitempty"` // of a route that makes some
+}
+
+// LettersPlace is where the dead letters of a route go.
+type LettersPlace struct {
+	Place   string `json:"place"`             // topic, or file: beside the state of the server
+	Topic   string `json:"topic,omitempty"`   // its name
+	Stream  string `json:"stream,omitempty"`  // that has the topic; of a managed one, on whose cluster it is
+	Managed bool   `json:"managed,omitempty"` // it is made with the first letter
+}
+
+func newLetters(l reconcile.Letters) *LettersPlace {
+	if l == (reconcile.Letters{}) {
+		return nil
+	}
+	out := &LettersPlace{Place: "topic", Topic: l.Topic, Managed: l.Managed}
+	if l.Topic == "" {
+		out.Place = "file"
+	}
+	if !l.Stream.IsZero() {
+		out.Stream = l.Stream.String()
+	}
+	return out
 }
 
 // Counts are what the summary line of a plan counts. A replaced address
@@ -151,9 +174,9 @@ func newChange(c reconcile.Change) Change {
 		s.Things = append(s.Things, Thing{t.Kind, t.Name, action, t.Differs})
 	}
 	i := c.Impact
-	if i.ContinuesFrom != "" || i.Waiting != 0 || i.MayRepeat != 0 || i.RepeatNote != "" || i.Pause != 0 || len(i.KeepsState)+len(i.LosesState) > 0 {
+	if i.ContinuesFrom != "" || i.Waiting != 0 || i.MayRepeat != 0 || i.RepeatNote != "" || i.Pause != 0 || len(i.KeepsState)+len(i.LosesState) > 0 || i.Letters != (reconcile.Letters{}) {
 		s.Impact = &Impact{ContinuesFrom: i.ContinuesFrom, Waiting: i.Waiting, MayRepeat: i.MayRepeat, RepeatNote: i.RepeatNote,
-			PauseMs: i.Pause.Milliseconds(), KeepsState: i.KeepsState, LosesState: i.LosesState}
+			PauseMs: i.Pause.Milliseconds(), KeepsState: i.KeepsState, LosesState: i.LosesState, DeadLetters: newLetters(i.Letters)}
 	}
 	return s
 }

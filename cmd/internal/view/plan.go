@@ -255,7 +255,21 @@ func impact(i api.Impact) []string {
 	if len(i.LosesState) > 0 {
 		out = append(out, "LOSES "+strings.Join(i.LosesState, ", "))
 	}
+	if i.DeadLetters != nil {
+		out = append(out, "dead letters go to "+lettersPlace(*i.DeadLetters))
+	}
 	return out
+}
+
+// lettersPlace says where dead letters go.
+func lettersPlace(l api.LettersPlace) string {
+	switch {
+	case l.Topic == "":
+		return "a file beside the server's state, made with the first one"
+	case l.Managed:
+		return "topic " + l.Topic + " on the cluster of " + l.Stream + ", made with the first one"
+	}
+	return l.Stream + ", topic " + l.Topic
 }
 
 func note(text, more string) string {

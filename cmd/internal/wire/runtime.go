@@ -75,8 +75,27 @@ func (r *runtime) Apply(ctx context.Context, goal *configs.Config, c reconcile.C
 		return r.applyRoute(ctx, goal, c)
 	case "sink":
 		return r.applySink(ctx, goal, c)
+	case "cluster":
+		r.applyCluster(goal, c.Addr)
 	}
-	return nil // clusters and sources live in the routes that use them
+	return nil // sources live in the routes that use them
+}
+
+// applyCluster has the streams of a cluster looked at where it is now. Routes are changed on their own.
+func (r *runtime) applyCluster(goal *configs.Config, a addr.Addr) {
+	cluster := goal.Clusters[a]
+	if cluster == nil {
+		return // it is gone, and so are its streams
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for s, t := range r.streams {
+		if t.cluster.Addr == a {
+			moved := *t // an observation may be reading the other
+			moved.cluster = cluster
+			r.streams[s] = &moved
+		}
+	}
 }
 
 func (r *runtime) applyStream(ctx context.Context, goal *configs.Config, c reconcile.Change) error {
