@@ -158,3 +158,16 @@ func findField(fields []spec.Field, path string) (diag.Range, bool) {
 	}
 	return diag.Range{}, false
 }
+
+// Unfit says where events of one type do not fit what another one declares; nothing
+// where either is not known.
+func Unfit(events, want types.Type) []string {
+	if events.Kind != types.Object || want.Kind != types.Object {
+		return nil
+	}
+	var out []string
+	for _, m := range mismatches(events, want, "", false) {
+		out = append(out, m.text)
+	}
+	return out
+}

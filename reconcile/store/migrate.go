@@ -141,6 +141,15 @@ var formats = [...]string{
 		n         INTEGER NOT NULL,
 		PRIMARY KEY (namespace, route)
 	) STRICT, WITHOUT ROWID;`,
+
+	// The latest backfill of each route.
+	`CREATE TABLE backfills (
+		namespace TEXT NOT NULL,
+		route     TEXT NOT NULL,
+		data      TEXT NOT NULL, -- JSON
+		files     BLOB NOT NULL, -- what is read
+		PRIMARY KEY (namespace, route)
+	) STRICT, WITHOUT ROWID;`,
 }
 
 // migrate takes the steps that the file lacks, in one transaction.

@@ -89,7 +89,7 @@ func (s *Store) MovePositions(ctx context.Context, from, to addr.Addr) error {
 }
 
 func (s *Store) movePositions(ctx context.Context, tx *sql.Tx, from, to addr.Addr) error {
-	for _, table := range []string{"positions", "sink_states", "programs", "holds", "rewinds", "generations"} {
+	for _, table := range []string{"positions", "sink_states", "programs", "holds", "rewinds", "generations", "backfills"} {
 		if _, err := tx.ExecContext(ctx, `UPDATE OR REPLACE `+table+` SET route = ? WHERE namespace = ? AND route = ?`, to.String(), s.namespace, from.String()); err != nil {
 			return s.wrap("move positions in", err)
 		}

@@ -20,6 +20,7 @@ import (
 	"keystone/dsl/types"
 	"keystone/pipeline/json"
 	"keystone/pipeline/record"
+	"keystone/sources"
 	"keystone/sources/hive/storage"
 )
 
@@ -33,19 +34,19 @@ type Place struct {
 
 // Value is the value of one partition column.
 type Value struct {
-	Name string
-	Text string
-	Null bool
+	Name string `json:"name"`
+	Text string `json:"text,omitempty"`
+	Null bool   `json:"null,omitempty"`
 }
 
 // File is one data file.
 type File struct {
-	Name string // within its place's store
-	Size int64
-	Rows int64
-	Keys []Value
-
-	place int
+	Place int     `json:"place,omitempty"` // which of the places
+	Name  string  `json:"name"`            // within its place's store
+	Size  int64   `json:"size"`
+	Rows  int64   `json:"rows"`
+	Kept  int64   `json:"kept"` // of them, in row groups that may have rows that pass; see Plan
+	Keys  []Value `json:"keys,omitempty"`
 }
 
 // NullPartition is how Hive writes a partition whose value is null.
@@ -64,7 +65,7 @@ func List(ctx context.Context, places []Place) ([]File, error) {
 			if hidden(rest) || info.Size == 0 || !p.Plain && !strings.HasSuffix(rest, ".parquet") {
 				continue
 			}
-			out = append(out, File{Name: info.Name, Size: info.Size, Keys: slices.Concat(p.Keys, keys(rest)), place: i})
+			out = append(out, File{Name: info.Name, Size: info.Size, Keys: slices.Concat(p.Keys, keys(rest)), Place: i})
 		}
 	}
 	return out, nil
@@ -209,28 +210,53 @@ func guard(f func() error) (err error) {
 // footersAtOnce bounds how many footers are being read: on an object store each takes a round trip or two.
 const footersAtOnce = 16
 
-// Count fills in how many rows the files have.
-func Count(ctx context.Context, places []Place, files []File) error {
+// Count fills in how many rows the files have, and in how many of them the bounds may hold.
+func Count(ctx context.Context, places []Place, files []File, bounds []record.Bound) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(footersAtOnce)
 	for i := range files {
 		f := &files[i]
 		g.Go(func() error {
-			m, err := meta(ctx, places[f.place], f)
-			if err == nil {
-				f.Rows = m.GetNumRows()
+			m, err := meta(ctx, places[f.Place], f)
+			if err != nil {
+				return err
 			}
-			return err
+			f.Rows, f.Kept = m.GetNumRows(), 0
+			for group := range m.RowGroups {
+				if mayHold(m, group, bounds) {
+					f.Kept += m.RowGroup(group).NumRows()
+				}
+			}
+			return nil
 		})
 	}
 	return g.Wait()
+}
+
+// Plan gives the files that a reading comes down to, without those in which no row can pass: what
+// Reading.Files takes, so that the reading stays the same whatever comes to the places.
+func Plan(ctx context.Context, r Reading, d sources.Deps) (files []File, err error) {
+	s := New(r, d).(*source)
+	defer func() { err = errors.Join(err, s.Close(ctx)) }()
+	if s.places, err = r.Places(ctx); err != nil {
+		return nil, err
+	}
+	all, err := List(ctx, s.places)
+	if err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(all, func(f File) bool { return !f.mayHold(s.scan.Bounds, s.typ) })
+	if err := Count(ctx, s.places, all, s.scan.Bounds); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(all, func(f File) bool { return f.Kept == 0 }), nil
 }
 
 // identity names a list of files: positions count in it.
 func identity(places []Place, files []File) string {
 	h := sha256.New()
 	for _, f := range files {
-		fmt.Fprintf(h, "%q %q %d %d\n", places[f.place].Store, f.Name, f.Size, f.Rows)
+		fmt.Fprintf(h, "%q %q %d %d\n", places[f.Place].Store, f.Name, f.Size, f.Rows)
 	}
 	return "files-" + base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:16])
 }

@@ -58,7 +58,7 @@ type records interface {
 }
 
 func newReader(ctx context.Context, s *source, f *File, row int64) (*reader, error) {
-	r := &reader{f: f, place: s.places[f.place], scan: s.scan, typ: s.typ, time: s.eventTime, row: row}
+	r := &reader{f: f, place: s.places[f.Place], scan: s.scan, typ: s.typ, time: s.eventTime, row: row}
 	var err error
 	if r.pf, r.object, err = open(ctx, r.place, f); err != nil {
 		return nil, err

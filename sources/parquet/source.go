@@ -91,7 +91,7 @@ func (s *source) Open(ctx context.Context, from []record.Position, l sources.Lis
 	}
 	if s.files = s.reading.Files; s.files == nil {
 		if s.files, err = List(ctx, s.places); err == nil {
-			err = Count(ctx, s.places, s.files)
+			err = Count(ctx, s.places, s.files, nil)
 		}
 		if err != nil {
 			return fatal(err)

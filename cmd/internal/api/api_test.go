@@ -34,6 +34,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // memory is a control plane of one serial: enough to see what travels.
 type memory struct {
+	api.Backfiller // nil: nobody asks
+
 	serial  int64
 	goal    *configs.Config
 	plan    api.PlanOptions

@@ -35,6 +35,7 @@ type Backend interface {
 	Operator
 	Verifier
 	Letters
+	Backfiller
 }
 
 // World is the goal and what was observed.

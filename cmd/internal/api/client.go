@@ -30,6 +30,7 @@ type Control interface {
 	Operator
 	Verifier
 	Letters
+	Backfiller
 }
 
 // ErrNoServer says that nothing listens where the server should be.

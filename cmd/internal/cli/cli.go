@@ -125,7 +125,7 @@ func (a *App) newRoot() *command {
 	root.SetUsageFunc(usage)
 	root.SetHelpFunc(help)
 	root.AddCommand(a.initCommand(), a.fmtCommand(), a.validateCommand(), a.planCommand(), a.applyCommand(), a.serveCommand(),
-		a.runCommand(), a.evalCommand(), a.tapCommand(), a.statusCommand(), a.pauseCommand(), a.resumeCommand(), a.drainCommand(), a.restartCommand(), a.rewindCommand(), a.auditCommand(), a.verifyCommand(), a.deadLettersCommand(), a.graphCommand(), a.docsCommand(), a.versionCommand(), a.completionCommand())
+		a.runCommand(), a.evalCommand(), a.tapCommand(), a.statusCommand(), a.pauseCommand(), a.resumeCommand(), a.drainCommand(), a.restartCommand(), a.rewindCommand(), a.auditCommand(), a.verifyCommand(), a.deadLettersCommand(), a.backfillCommand(), a.graphCommand(), a.docsCommand(), a.versionCommand(), a.completionCommand())
 	return root
 }
 

@@ -140,6 +140,7 @@ type server struct {
 	log     *slog.Logger
 	started time.Time
 
+	backfills backfills
 	verifying chan struct{} // holds a token while a route is verified: one at a time
 }
 
@@ -148,7 +149,7 @@ func newServer(ctx context.Context, s ServeSpec, at *configs.Config, state *stor
 	p.ephemeral, p.programs = s.Ephemeral, state // also of topics that go with the process: the next ones have other ids
 	p.generation = state.Generation
 	p.positions = func(source, sink string) pipeline.Positions { return state.Positions(source, sink) }
-	srv := &server{spec: s, state: state, plant: p, rows: state, log: s.Log, started: time.Now(), verifying: make(chan struct{}, 1)}
+	srv := &server{spec: s, state: state, plant: p, rows: state, log: s.Log, started: time.Now(), verifying: make(chan struct{}, 1), backfills: backfills{running: map[addr.Addr]*backfilling{}}}
 	var positions *memory
 	if s.Ephemeral { // the topics go with the process, and so does what is known of them
 		positions = &memory{rows: map[string]remembered{}}
@@ -212,6 +213,9 @@ func (s *server) run(ctx context.Context, at, cfg *configs.Config, before watch.
 			}
 		})
 	}
+	if err := s.resumeBackfills(ctx); err != nil {
+		s.log.Error("backfills that were under way do not go on", "error", err)
+	}
 	looping, stopLoop := context.WithCancel(context.WithoutCancel(ctx))
 	looped := make(chan error, 1)
 	go func() { looped <- s.loop.Run(looping) }()
@@ -228,6 +232,7 @@ func (s *server) run(ctx context.Context, at, cfg *configs.Config, before watch.
 	err = errors.Join(err, <-looped)
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
+	s.stopBackfills()
 	if drainErr := s.runtime.stop(stopping); drainErr != nil {
 		s.log.Warn("not everything drained; what was in flight is read again", "error", drainErr)
 	}
