@@ -26,6 +26,9 @@ const (
 )
 
 func runContender(name string, args []string) error {
+	if strings.HasPrefix(name, parquetPrefix) {
+		return parquetContender(name, args)
+	}
 	switch name {
 	case splitLines:
 		return eachLine(args[0], func([]byte) error { return nil })

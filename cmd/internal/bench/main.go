@@ -22,7 +22,7 @@ func main() {
 	}
 	var b bench
 	out := flag.String("out", "", "write the results as JSON to this file")
-	only := flag.String("only", ".", "run only suites that match this regular expression: file, process, kafka")
+	only := flag.String("only", ".", "run only suites that match this regular expression: file, process, kafka, parquet")
 	flag.StringVar(&b.keystone, "keystone", "bin/keystone", "the binary to measure")
 	flag.StringVar(&b.previous, "previous", "", "another keystone binary to compare with, built from an earlier commit")
 	flag.IntVar(&b.events, "events", 2_000_000, "events of the file and Kafka suites")
@@ -78,7 +78,7 @@ func (b *bench) run(ctx context.Context, only *regexp.Regexp, out string) error 
 	for _, s := range []struct {
 		name string
 		run  func(context.Context) ([]Result, []Ratio, error)
-	}{{"file", b.fileSuite}, {"process", b.processSuite}, {"kafka", b.kafkaSuite}} {
+	}{{"file", b.fileSuite}, {"process", b.processSuite}, {"kafka", b.kafkaSuite}, {"parquet", b.parquetSuite}} {
 		if !only.MatchString(s.name) {
 			continue
 		}
