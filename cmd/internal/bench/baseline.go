@@ -36,6 +36,8 @@ func runContender(name string, args []string) error {
 		return jsonExprRoute(args[0], args[1])
 	case kafkaRead, kafkaCopy:
 		return kafkaContender(name, args)
+	case bulkIndexer, bulkIndexerWithout:
+		return elasticContender(name, args)
 	}
 	return fmt.Errorf("no contender %q", name)
 }

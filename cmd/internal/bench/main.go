@@ -22,12 +22,13 @@ func main() {
 	}
 	var b bench
 	out := flag.String("out", "", "write the results as JSON to this file")
-	only := flag.String("only", ".", "run only suites that match this regular expression: file, process, kafka, parquet")
+	only := flag.String("only", ".", "run only suites that match this regular expression: file, process, kafka, parquet, elasticsearch")
 	flag.StringVar(&b.keystone, "keystone", "bin/keystone", "the binary to measure")
 	flag.StringVar(&b.previous, "previous", "", "another keystone binary to compare with, built from an earlier commit")
 	flag.IntVar(&b.events, "events", 2_000_000, "events of the file and Kafka suites")
 	flag.IntVar(&b.rounds, "rounds", 5, "rounds; contenders alternate within each")
 	flag.StringVar(&b.brokers, "brokers", os.Getenv("KEYSTONE_TEST_KAFKA"), "a Kafka cluster for the kafka suite")
+	flag.StringVar(&b.elastic, "elasticsearch", os.Getenv("KEYSTONE_TEST_ELASTICSEARCH"), "URLs of an Elasticsearch for the elasticsearch suite, which takes a tenth of the events")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -45,7 +46,7 @@ func exit(err error) {
 type bench struct {
 	keystone, previous string
 	events, rounds     int
-	brokers            string
+	brokers, elastic   string
 	dir                string
 }
 
@@ -78,7 +79,7 @@ func (b *bench) run(ctx context.Context, only *regexp.Regexp, out string) error 
 	for _, s := range []struct {
 		name string
 		run  func(context.Context) ([]Result, []Ratio, error)
-	}{{"file", b.fileSuite}, {"process", b.processSuite}, {"kafka", b.kafkaSuite}, {"parquet", b.parquetSuite}} {
+	}{{"file", b.fileSuite}, {"process", b.processSuite}, {"kafka", b.kafkaSuite}, {"parquet", b.parquetSuite}, {"elasticsearch", b.elasticSuite}} {
 		if !only.MatchString(s.name) {
 			continue
 		}

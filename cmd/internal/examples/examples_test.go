@@ -5,11 +5,17 @@ package examples
 
 import (
 	"flag"
+	"fmt"
+	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -28,6 +34,7 @@ func TestExamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	search, _, _ := strings.Cut(os.Getenv("KEYSTONE_TEST_ELASTICSEARCH"), ",")
 	found := 0
 	for _, d := range dirs {
 		if !d.IsDir() {
@@ -49,10 +56,21 @@ func TestExamples(t *testing.T) {
 				Files: []string{script},
 				Setup: func(e *testscript.Env) error {
 					e.Setenv("PATH", bin+string(os.PathListSeparator)+e.Getenv("PATH"))
+					if search != "" { // indices of its own, in a cluster that others use, too
+						e.Setenv("KEYSTONE_VAR_elasticsearch", search)
+						e.Setenv("KEYSTONE_VAR_prefix", "example-"+strconv.FormatInt(time.Now().UnixNano(), 36))
+					}
 					return os.CopyFS(e.WorkDir, withoutState(source))
+				},
+				Condition: func(cond string) (bool, error) {
+					if cond != "elasticsearch" {
+						return false, fmt.Errorf("there is no condition %q", cond)
+					}
+					return search != "", nil
 				},
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
 					"expect": func(ts *testscript.TestScript, neg bool, args []string) { expect(ts, neg, args, source) },
+					"fetch":  func(ts *testscript.TestScript, neg bool, args []string) { fetch(ts, neg, args, search) },
 				},
 			})
 		})
@@ -74,6 +92,23 @@ func expect(ts *testscript.TestScript, neg bool, args []string, source string) {
 	}
 	if want := ts.ReadFile(args[1]); got != want {
 		ts.Fatalf("%s differs from %s:\n--- got\n%s--- want\n%s", args[0], args[1], got, want)
+	}
+}
+
+// fetch asks the server at base, and gives the answer as stdout.
+func fetch(ts *testscript.TestScript, neg bool, args []string, base string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: fetch METHOD PATH")
+	}
+	req, err := http.NewRequest(args[0], base+args[1], nil)
+	ts.Check(err)
+	res, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	defer res.Body.Close()
+	_, err = io.Copy(ts.Stdout(), res.Body)
+	ts.Check(err)
+	if res.StatusCode >= 300 {
+		ts.Fatalf("%s %s: %s", args[0], args[1], res.Status)
 	}
 }
 
