@@ -174,7 +174,8 @@ func (s *server) replay(ctx context.Context, u *unit, r *replay, progress func(a
 			return s.state.MarkLetters(ctx, place, ids, store.LetterReplayed, time.Now())
 		},
 		func() { r.same <- <-r.same + 1 })
-	j := job{cfg: r.desk.cfg, route: &route, topics: r.desk.topics, revision: s.goals.State().Revision.Serial, store: true}
+	// The group names the route: what the sink derives from that must be as the route's own worker derives it.
+	j := job{cfg: r.desk.cfg, route: &route, group: u.groupOf(&route), topics: r.desk.topics, revision: s.goals.State().Revision.Serial, store: true}
 	w, err := s.plant.buildReplay(s.runtime.base, j, source, kind, alone)
 	if err != nil {
 		return r.done, err
