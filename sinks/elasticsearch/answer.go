@@ -85,6 +85,14 @@ func (s *Sink) try(b *bulk) trial {
 		return trial{results: all(b.count, s.unanswered(err))}
 	}
 	text := body.Bytes()
+	if status == http.StatusOK {
+		return s.read(b, node, text)
+	}
+	return s.refusedWhole(b, node, status, text)
+}
+
+// refusedWhole is what becomes of a bulk whose answer says nothing of its items.
+func (s *Sink) refusedWhole(b *bulk, node string, status int, text []byte) trial {
 	whole := func(o sinks.Outcome, code string) trial {
 		err := fmt.Errorf("elasticsearch: %s answers %s", node, phrase(status, text))
 		return trial{results: all(b.count, result{outcome: o, code: code, err: err}), overload: status == http.StatusTooManyRequests}
@@ -95,8 +103,6 @@ func (s *Sink) try(b *bulk) trial {
 		code = fmt.Sprintf("http_%d", status)
 	}
 	switch {
-	case status == http.StatusOK:
-		return s.read(b, node, text)
 	case status == http.StatusUnauthorized:
 		return trial{results: whole(sinks.Retryable, code).results, permanent: s.client.refused(node, status, text)}
 	case status == http.StatusForbidden && e.Type != clusterBlock:

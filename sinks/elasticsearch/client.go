@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 
 	es "github.com/elastic/go-elasticsearch/v8"
 
@@ -126,14 +127,16 @@ func (f *failure) Unwrap() error { return f.err }
 // connected to, another one is asked at once. The error is a *failure.
 func (c *client) do(ctx context.Context, r request, into *bytes.Buffer) (node string, status int, err error) {
 	for try := 0; ; try++ {
+		var loan loan
 		var req *http.Request
-		if req, err = r.make(ctx); err != nil {
+		if req, err = r.make(ctx, &loan); err != nil {
 			return "", 0, &failure{err: err}
 		}
 		var res *http.Response
 		res, err = c.base.Perform(req)
 		node = req.URL.Scheme + "://" + req.URL.Host
 		if err != nil {
+			loan.end()
 			unsent := undialed(err)
 			if unsent && try+1 < c.nodes && ctx.Err() == nil {
 				continue
@@ -143,6 +146,7 @@ func (c *client) do(ctx context.Context, r request, into *bytes.Buffer) (node st
 		into.Reset()
 		_, err = into.ReadFrom(io.LimitReader(res.Body, maxAnswer+1))
 		_ = res.Body.Close()
+		loan.end()
 		if err == nil && into.Len() > maxAnswer {
 			err = fmt.Errorf("the answer is longer than %d MiB", maxAnswer>>20)
 		}
@@ -156,10 +160,39 @@ func (c *client) do(ctx context.Context, r request, into *bytes.Buffer) (node st
 // maxAnswer bounds an answer: one that refuses each of a million documents is shorter.
 const maxAnswer = 512 << 20
 
-func (r *request) make(ctx context.Context) (*http.Request, error) {
+// loan is the memory of a request's body. net/http may still read it when the answer is there, or when the
+// request was given up; after end it does no more, and the memory may serve something else.
+type loan struct {
+	mu   sync.Mutex // guards over, and is held while the body is read
+	over bool
+}
+
+func (l *loan) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.over = true
+}
+
+// lent is a body that is on loan.
+type lent struct {
+	*loan
+	io.Reader
+}
+
+// Read gives bytes while the loan lasts.
+func (b lent) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.over {
+		return 0, errors.New("the request is over")
+	}
+	return b.Reader.Read(p)
+}
+
+func (r *request) make(ctx context.Context, l *loan) (*http.Request, error) {
 	var body io.Reader
 	if r.body != nil {
-		body = r.body()
+		body = lent{l, r.body()}
 	}
 	req, err := http.NewRequestWithContext(ctx, r.method, r.path, body)
 	if err != nil {
@@ -170,7 +203,7 @@ func (r *request) make(ctx context.Context) (*http.Request, error) {
 		req.ContentLength = r.length
 		req.Header.Set("Content-Type", "application/x-ndjson")
 		// So that net/http itself repeats what it could not write onto a connection that the node had closed.
-		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(r.body()), nil }
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(lent{l, r.body()}), nil }
 	}
 	if r.packed {
 		req.Header.Set("Content-Encoding", "gzip")

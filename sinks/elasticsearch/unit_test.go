@@ -2,6 +2,7 @@ package elasticsearch
 
 import (
 	"errors"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -302,5 +303,29 @@ func TestLimit(t *testing.T) {
 	}
 	if l.now != 1 {
 		t.Errorf("after many refusals: %d, want 1", l.now)
+	}
+}
+
+// TestLoan: once a request is over, nobody reads its body any more.
+func TestLoan(t *testing.T) {
+	var l loan
+	r := request{method: http.MethodPost, path: "/", length: 4, body: func() io.Reader { return strings.NewReader("text") }}
+	req, err := r.make(t.Context(), &l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := req.GetBody()
+	if err != nil {
+		t.Fatal(err)
+	}
+	two := make([]byte, 2)
+	if n, err := req.Body.Read(two); n != 2 || err != nil {
+		t.Fatal(n, err)
+	}
+	l.end()
+	for _, b := range []io.Reader{req.Body, again} {
+		if n, err := b.Read(two); n != 0 || err == nil {
+			t.Errorf("%d bytes are read after the end, %v", n, err)
+		}
 	}
 }

@@ -85,28 +85,34 @@ func (s *search) index() string {
 
 // docs gives the documents, sorted by p and seq; at most 10,000 of them.
 func (s *search) docs(index string) (out []string, versions []int64, err error) {
+	hits, err := s.hits(index)
+	for _, h := range hits {
+		out, versions = append(out, string(h.Source)), append(versions, h.Version)
+	}
+	return out, versions, err
+}
+
+type hit struct {
+	ID      string          `json:"_id"`
+	Version int64           `json:"_version"`
+	Source  json.RawMessage `json:"_source"`
+}
+
+func (s *search) hits(index string) (hits []hit, err error) {
 	if _, err = s.ask(http.MethodPost, "/"+index+"/_refresh", ""); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	text, err := s.ask(http.MethodPost, "/"+index+"/_search", `{"size":10000,"version":true,"sort":[{"p":{"order":"asc","unmapped_type":"integer"}},{"seq":{"order":"asc","unmapped_type":"integer"}}]}`)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	var answer struct {
 		Hits struct {
-			Hits []struct {
-				Version int64           `json:"_version"`
-				Source  json.RawMessage `json:"_source"`
-			}
+			Hits []hit
 		}
 	}
-	if err := json.Unmarshal(text, &answer); err != nil {
-		return nil, nil, err
-	}
-	for _, h := range answer.Hits.Hits {
-		out, versions = append(out, string(h.Source)), append(versions, h.Version)
-	}
-	return out, versions, nil
+	err = json.Unmarshal(text, &answer)
+	return answer.Hits.Hits, err
 }
 
 // TestRealElasticsearchRun: a file goes into an index, once, however often it is run; what the mapping
@@ -304,14 +310,66 @@ route "latest" {
 		}
 		return err
 	})
+	for _, a := range states(t, p).Addresses {
+		if a.Counters != nil && (a.Counters.DeadLettered > 0 || a.Counters.Dropped > 0) {
+			t.Errorf("%s: %+v", a.Address, a.Counters)
+		}
+	}
+
+	// What the mapping refuses is a dead letter. Once the route is mended its replay writes the document that
+	// the route would have written.
+	if err := cl.ProduceSync(t.Context(), &kgo.Record{Topic: l.topic, Partition: 1, Value: []byte(`{"p":1,"seq":"no number","kind":"play"}`)}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "a dead letter", func() error {
+		for _, a := range states(t, p).Addresses {
+			if a.Address == "route.plays" && a.Counters != nil && a.Counters.DeadLettered == 1 {
+				return nil
+			}
+		}
+		return errors.New("not yet")
+	})
+	before := states(t, p)
+	text, err := os.ReadFile(filepath.Join(dir, "main.ks.hcl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config(t, dir, strings.Replace(string(text), `seq = "seq"`, `seq = "type(seq) == 'int' ? seq : 99999"`, 1))
+	until(t, "the edit is taken", func() error {
+		st, err := p.status()
+		if err == nil && st.Serial == before.Serial {
+			err = errors.New("not yet")
+		}
+		return err
+	})
+	p.healthy("route.plays", "running")
+	if out, err := run(t, "dead-letters", "replay", "-auto-approve", "route.plays", dir); err != nil || !strings.Contains(out, "1 delivered") {
+		t.Fatalf("replay: %v %s", err, out)
+	}
+	hits, err := s.hits(index)
+	if err != nil || len(hits) != len(want)+1 {
+		t.Fatalf("%d documents, want %d: %v", len(hits), len(want)+1, err)
+	}
+	prefix := func(source string) string {
+		for _, h := range hits {
+			if string(h.Source) == source {
+				return h.ID[:16]
+			}
+		}
+		t.Fatalf("there is no document %s", source)
+		return ""
+	}
+	if a, b := prefix(`{"p":1,"seq":99999}`), prefix(`{"p":1,"seq":0}`); a != b {
+		t.Errorf("the id of a replayed record begins with %s, those of its partition with %s", a, b)
+	}
+	p.stop()
+}
+
+func states(t *testing.T, p *process) status {
+	t.Helper()
 	st, err := p.status()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, a := range st.Addresses {
-		if a.Counters != nil && (a.Counters.DeadLettered > 0 || a.Counters.Dropped > 0) {
-			t.Error(errors.New(a.Address), a.Counters)
-		}
-	}
-	p.stop()
+	return st
 }
