@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -73,7 +74,7 @@ type elastic struct {
 }
 
 func (e *elastic) call(method, path, body string) ([]byte, error) {
-	req, err := http.NewRequest(method, e.url+path, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(context.Background(), method, e.url+path, strings.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -226,7 +227,7 @@ func head(from, to string, n int) error {
 		_, err := f.Write(line)
 		return err
 	})
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	return f.Close()
