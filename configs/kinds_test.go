@@ -95,7 +95,7 @@ func testCatalog() configs.Catalog {
 			{Name: "file", Doc: "Reads files.", Cannot: map[string]string{"exactly_once": "files have no transactions"}, New: func() sources.Config { return &testSource{} }},
 		},
 		Sinks: []sinks.Kind{
-			{Name: "stdout", Doc: "Prints.", New: func() sinks.Config { return &testSink{} }},
+			{Name: "stdout", Doc: "Prints.", Letters: "keeps nothing that could be looked at later", New: func() sinks.Config { return &testSink{} }},
 			{Name: "file", Doc: "Writes files.", Cannot: map[string]string{"at_most_once": "files are cut back"}, New: func() sinks.Config { return &testSink{} }},
 			{Name: "elasticsearch", Doc: "Indexes.", New: func() sinks.Config { return &testSink{} }},
 		},

@@ -56,11 +56,18 @@ func (r *Route) Written() types.Type {
 // EventsOf gives the types of what routes write into a sink, each once, in the order of the routes' addresses.
 func (c *Config) EventsOf(sink addr.Addr) []types.Type {
 	var out []types.Type
+	add := func(t types.Type) {
+		if !slices.ContainsFunc(out, func(o types.Type) bool { return types.Equal(o, t) }) {
+			out = append(out, t)
+		}
+	}
 	for _, a := range slices.SortedFunc(maps.Keys(c.Routes), addr.Compare) {
-		if r := c.Routes[a]; r.To.Addr == sink {
-			if t := r.Written(); !slices.ContainsFunc(out, func(o types.Type) bool { return types.Equal(o, t) }) {
-				out = append(out, t)
-			}
+		r := c.Routes[a]
+		if r.To.Addr == sink {
+			add(r.Written())
+		}
+		if r.DeadLetter.Addr == sink && r.OnError == DeadLetter {
+			add(LetterType())
 		}
 	}
 	return out

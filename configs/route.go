@@ -24,14 +24,16 @@ type Route struct {
 	OnDataLoss  string // continue, stop
 	Group       string // Kafka consumer group, derived: keystone.NAMESPACE.ENV.route.NAME[.KEY]
 	Events      dsl.RouteSpec
-	DeadLetter  spec.Ref // stream; zero: the managed one
+	DeadLetter  spec.Ref // stream or sink; zero: the managed stream
 	Delivery    Delivery
 	Limits      Limits
 	Batch       Batch
 	Retry       Retry
 	Throttle    Throttle
-	OneWorker   string    // why a restart drains whatever delivery.redeploy says; "" if two workers may overlap
-	Checked     *ir.Route // what dsl.CheckRoute made of Events; never nil in a checked configuration
+	OneWorker   string // why a restart drains whatever delivery.redeploy says; "" if two workers may overlap
+	// LetterProgram makes what a sink for dead letters wants to know of them; nil unless DeadLetter is a sink.
+	LetterProgram *ir.Route
+	Checked       *ir.Route // what dsl.CheckRoute made of Events; never nil in a checked configuration
 }
 
 // Options declares the block route.
@@ -57,7 +59,7 @@ func (r *Route) Options() spec.Options {
 		spec.Enum("order", &r.Order, "The order that is kept among first deliveries: \"partition\", all of a source partition; \"key\", those of one source partition that have the same output key (records without a key count as one key); \"none\". Less order means more speed: with \"key\" and \"none\" up to 16 writes of one partition are under way at once, and a record that has to be tried again holds up only what its order wants behind it. Unless said, the sink's own, which is \"partition\" for all but discard. Files, and routes that are exactly_once, are always written in the order of the partition.", OrderPartition, OrderKey, OrderNone),
 		spec.Enum("on_error", &r.OnError, "What becomes of a record that cannot be evaluated or delivered.", DeadLetter, DropRecord, PassRecord, StopRoute).Default(DeadLetter).Effect(spec.Live),
 		spec.Enum("on_data_loss", &r.OnDataLoss, "What to do when retention removed records before they were read.", "continue", "stop").Default("continue").Effect(spec.Live),
-		spec.Reference("dead_letter", &r.DeadLetter, "The stream for records that could not be processed, instead of the managed one.", "stream", "sink").Eg("stream.rejected").Also("dlq", "dead_letter_queue", "dead_letters"),
+		spec.Reference("dead_letter", &r.DeadLetter, "Where records go that could not be processed, instead of the managed stream: a stream, or a sink whose documents the letters become.", "stream", "sink").Eg("stream.rejected").Also("dlq", "dead_letter_queue", "dead_letters"),
 		spec.Nested("delivery", "What is promised about each record.", spec.Options{
 			spec.Enum("guarantee", &r.Delivery.Guarantee, "Whether a record may be lost or repeated when something fails. exactly_once is for routes from a stream to a stream of the same cluster: positions, records and dead letters are in one transaction of Kafka, and retry.max_attempts and retry.max_elapsed do not count, since a transaction that failed is repeated as a whole.", AtMostOnce, AtLeastOnce, ExactlyOnce).Default(AtLeastOnce),
 			spec.Enum("redeploy", &r.Delivery.Redeploy, "When a change restarts the route: with prefer_latency the new worker joins before the old one leaves, which waits for nothing, so what is in flight may be delivered twice; with prefer_no_duplicates the old one finishes first. Only a route that reads a stream, at least once, into something that two may write, can have the first; others always finish first, and the plan says why.", PreferLatency, PreferNoDuplicates).Default(PreferLatency).Effect(spec.Live),

@@ -50,7 +50,7 @@ func (d *decoder) linkRoute(r *Route, diags *diag.Diagnostics) {
 	from := d.hasEnd(r.From, "stream or source", diags)
 	to := d.hasEnd(r.To, "sink or stream", diags)
 	if !r.DeadLetter.Addr.IsZero() {
-		if d.hasEnd(r.DeadLetter, "stream", diags) {
+		if d.hasEnd(r.DeadLetter, "stream or sink", diags) {
 			d.checkLetterSink(r, diags)
 		}
 	}
@@ -118,23 +118,40 @@ func (d *decoder) outputUnknown(r *Route) bool {
 	return false
 }
 
-// checkLetterSink refuses sinks for dead letters: a letter must be durable
-// before the position of its record moves on, whole, and readable for a replay.
+// checkLetterSink looks whether a sink can take dead letters: a letter must be durable
+// before the position of its record moves on, and it has the fields of LetterType alone.
 func (d *decoder) checkLetterSink(r *Route, diags *diag.Diagnostics) {
 	sink := d.c.Sinks[r.DeadLetter.Addr]
-	if sink == nil {
+	if sink == nil || d.broken[sink.Addr] {
 		return
 	}
-	why := "keeps the events that a program makes, and a dead letter is bytes with an envelope"
-	switch sink.Kind {
-	case "file":
-		why = "makes lines durable together with the positions of the route that writes it, and a dead letter must be durable before"
-	case "stdout":
-		why = "keeps nothing that could be replayed"
-	case "discard":
-		why = "keeps nothing"
+	refuse := func(format string, args ...any) {
+		diags.Addf(r.DeadLetter.Range, codeBlockValue, "No place for dead letters", format, args...)
 	}
-	diags.Addf(r.DeadLetter.Range, codeBlockValue, "No place for dead letters", "%s is a sink of kind %s, which %s. Name a stream, and let a route carry its letters to the sink, with the envelope from meta.headers; or leave dead_letter out: a route that reads a stream has a managed stream for them, any other a file.", r.DeadLetter.Addr, sink.Kind, why)
+	for _, k := range d.catalog.Sinks {
+		if k.Name == sink.Kind && k.Letters != "" {
+			refuse("%s is a sink of kind %s, which %s. Name a stream, and let a route carry its letters to the sink, with the envelope from meta.headers; or leave dead_letter out: a route that reads a stream has a managed stream for them, any other a file.", sink.Addr, sink.Kind, k.Letters)
+			return
+		}
+	}
+	checked, problems := dsl.CheckRoute(dsl.RouteSpec{Input: LetterType(), Format: ir.JSON, Decode: ir.DecodeLazy, Tombstones: ir.TombstonesPass,
+		Consts: d.bodies[sink.Addr].Consts, Derived: derivedOf(sink.Config.Options(), "")})
+	if problems.HasErrors() {
+		for _, p := range problems {
+			refuse("An option of %s does not fit dead letters, which have other fields than events (route, topic, partition, offset, key, value, error_code, error, time…; the guide lists them). Take a sink of their own for them. The problem: %s", sink.Addr, p.Detail)
+			break
+		}
+		return
+	}
+	if f, ok := sink.Config.(sinks.Fitter); ok {
+		for _, m := range f.Misfits(LetterType()) {
+			if !m.Warning {
+				refuse("%s does not take dead letters: %s", sink.Addr, m.Text)
+				return
+			}
+		}
+	}
+	r.LetterProgram = checked
 }
 
 // linkEnd gives a route what it takes from where it writes.

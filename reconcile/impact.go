@@ -125,6 +125,9 @@ func (d *differ) lettersOf(r *configs.Route) Letters {
 		}
 		return l
 	}
+	if s := cfg.Sinks[r.DeadLetter.Addr]; s != nil {
+		return Letters{Sink: s.Addr}
+	}
 	if s := cfg.Streams[r.From.Addr]; s != nil {
 		return Letters{Topic: cfg.DeadLetterTopic(r.Addr), Stream: s.Addr, Managed: true}
 	}

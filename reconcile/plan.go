@@ -91,6 +91,7 @@ type Impact struct {
 type Letters struct {
 	Topic   string    // "" for a file beside the state
 	Stream  addr.Addr // the user's own, or the source's, whose cluster has the managed topic
+	Sink    addr.Addr // whose events they become
 	Managed bool      // the topic is Keystone's: it is made with the first letter
 }
 

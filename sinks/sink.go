@@ -272,6 +272,9 @@ type Kind struct {
 	// Cannot has the guarantees that no route with it can keep, each with why:
 	// words that complete "cannot be kept: ". What is not listed can be.
 	Cannot map[string]string
+	// Letters says why dead letters cannot be its events: words that complete "sink.x is of kind y, which ".
+	// "" if they can: a done of it means that the record is durable.
+	Letters string
 	// Alone says why only one worker of a route may write at a time; "" if another
 	// may begin before it has left. It completes "is written by one worker at a time: ".
 	Alone string

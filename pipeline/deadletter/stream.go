@@ -14,15 +14,16 @@ import (
 // Stream writes dead letters to a sink of its own. It opens the sink with the
 // first letter, so that routes without any cost nothing.
 type Stream struct {
-	open chan sinks.Sink // holds the sink, nil before it is opened; who takes it may use it
-	make func() (sinks.Sink, error)
+	open   chan sinks.Sink // holds the sink, nil before it is opened; who takes it may use it
+	make   func() (sinks.Sink, error)
+	encode func([]pipeline.DeadLetter) (*record.Batch, error)
 }
 
 var _ pipeline.DeadLetters = (*Stream)(nil)
 
 // NewStream makes a writer; newSink makes the sink, again after an Open that failed.
 func NewStream(newSink func() (sinks.Sink, error)) *Stream {
-	s := &Stream{open: make(chan sinks.Sink, 1), make: newSink}
+	s := &Stream{open: make(chan sinks.Sink, 1), make: newSink, encode: func(l []pipeline.DeadLetter) (*record.Batch, error) { return batch(l), nil }}
 	s.open <- nil
 	return s
 }
@@ -34,8 +35,12 @@ func (s *Stream) Write(ctx context.Context, letters []pipeline.DeadLetter) error
 	if err != nil {
 		return err
 	}
+	b, err := s.encode(letters)
+	if err != nil {
+		return err
+	}
 	written := make(chan error, 1)
-	sink.Write(ctx, batch(letters), func(err error) { written <- err })
+	sink.Write(ctx, b, func(err error) { written <- err })
 	select {
 	case err := <-written:
 		return unwritten(err)

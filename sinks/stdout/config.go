@@ -10,6 +10,7 @@ import (
 // Kind is the entry of the catalog.
 func Kind() sinks.Kind {
 	return sinks.Kind{
+		Letters: "keeps nothing that could be looked at later",
 		Name:   "stdout",
 		Cannot: map[string]string{"exactly_once": "what was printed cannot be taken back"},
 		Doc: "Writes each record's value as a line to the standard output of the process, as soon as its batch is done. Lines are whole, also when several routes write. " +

@@ -75,7 +75,8 @@ type Impact struct {
 
 // LettersPlace is where the dead letters of a route go.
 type LettersPlace struct {
-	Place   string `json:"place"`             // topic, or file: beside the state of the server
+	Place   string `json:"place"`             // topic, sink, or file: beside the state of the server
+	Sink    string `json:"sink,omitempty"`    // whose documents they become
 	Topic   string `json:"topic,omitempty"`   // its name
 	Stream  string `json:"stream,omitempty"`  // that has the topic; of a managed one, on whose cluster it is
 	Managed bool   `json:"managed,omitempty"` // it is made with the first letter
@@ -86,7 +87,10 @@ func newLetters(l reconcile.Letters) *LettersPlace {
 		return nil
 	}
 	out := &LettersPlace{Place: "topic", Topic: l.Topic, Managed: l.Managed}
-	if l.Topic == "" {
+	switch {
+	case !l.Sink.IsZero():
+		out.Place, out.Sink = "sink", l.Sink.String()
+	case l.Topic == "":
 		out.Place = "file"
 	}
 	if !l.Stream.IsZero() {

@@ -264,6 +264,8 @@ func impact(i api.Impact) []string {
 // lettersPlace says where dead letters go.
 func lettersPlace(l api.LettersPlace) string {
 	switch {
+	case l.Sink != "":
+		return l.Sink
 	case l.Topic == "":
 		return "a file beside the server's state, made with the first one"
 	case l.Managed:

@@ -247,7 +247,7 @@ func processed(b reconcile.Backfill) (n int64) {
 func (s *server) SteerBackfill(ctx context.Context, o api.Steer) (api.Backfilling, error) {
 	a, err := addr.Parse(o.Address)
 	if err != nil {
-		return api.Backfilling{}, fmt.Errorf("%w: %v", api.ErrUnsupported, err)
+		return api.Backfilling{}, fmt.Errorf("%w: %w", api.ErrUnsupported, err)
 	}
 	all, err := s.state.Backfills(ctx)
 	if err != nil {

@@ -217,6 +217,17 @@ func (p *plant) deadLetters(ctx context.Context, j job) (pipeline.DeadLetters, e
 		to.Transaction = j.transaction
 		return deadletter.NewStream(func() (sinks.Sink, error) { return p.topicSink(to, deps) }), nil
 	}
+	if s := j.cfg.Sinks[r.DeadLetter.Addr]; s != nil {
+		program, err := dsl.Compile(r.LetterProgram)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", s.Addr, err)
+		}
+		deps.Log, deps.ID, deps.Type = p.log.With("dead_letters", r.Addr.String()), r.Group+" dead letters", configs.LetterType()
+		if j.store {
+			deps.ID = j.group + " dead letters"
+		}
+		return deadletter.NewDocuments(func() (sinks.Sink, error) { return s.Config.New(deps) }, program), nil
+	}
 	cluster := j.cfg.ClusterOf(from.Addr)
 	opts, err := p.clientOptions(ctx, cluster)
 	if err != nil {
@@ -247,7 +258,7 @@ func (p *plant) deadLetters(ctx context.Context, j job) (pipeline.DeadLetters, e
 // lettersInFile tells whether dead letters go to a file.
 func (j job) lettersInFile() bool {
 	return j.route.OnError == configs.DeadLetter &&
-		(j.oneShot || j.cfg.Streams[j.route.DeadLetter.Addr] == nil && j.cfg.Streams[j.route.From.Addr] == nil)
+		(j.oneShot || j.cfg.Streams[j.route.DeadLetter.Addr] == nil && j.cfg.Sinks[j.route.DeadLetter.Addr] == nil && j.cfg.Streams[j.route.From.Addr] == nil)
 }
 
 func (p *plant) letterFile(route addr.Addr) string {

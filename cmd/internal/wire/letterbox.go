@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"keystone/cmd/internal/api"
 	"keystone/configs"
 	"keystone/configs/addr"
 	"keystone/pipeline/deadletter"
@@ -82,6 +83,9 @@ func (d *letterDesk) boxes(ctx context.Context, route addr.Addr) ([]letterBox, e
 	names := d.names(route)
 	if d.cfg != nil {
 		if r := d.cfg.Routes[route]; r != nil {
+			if s := d.cfg.Sinks[r.DeadLetter.Addr]; s != nil {
+				return nil, fmt.Errorf("%w: the dead letters of %s go to %s: look for them there", errLettersElsewhere, route, s.Addr)
+			}
 			if s := d.cfg.Streams[r.DeadLetter.Addr]; s != nil {
 				b, err := d.topicBox(ctx, d.cfg.ClusterOf(s.Addr), d.topics(s.Addr))
 				if err != nil {
@@ -108,6 +112,9 @@ func (d *letterDesk) boxes(ctx context.Context, route addr.Addr) ([]letterBox, e
 	}
 	return out, nil
 }
+
+// errLettersElsewhere is letters that no command reads: they are the events of a sink.
+var errLettersElsewhere = fmt.Errorf("%w: what a sink has is not read", api.ErrUnsupported)
 
 // topicBox gives the box of a topic, or none: it is made with the first letter.
 func (d *letterDesk) topicBox(ctx context.Context, cluster *configs.Cluster, topic string) ([]letterBox, error) {
@@ -239,6 +246,8 @@ func (p *plant) letterPlace(cfg *configs.Config, topics func(*configs.Config) fu
 	switch {
 	case cfg.Streams[r.DeadLetter.Addr] != nil:
 		return topics(cfg)(r.DeadLetter.Addr)
+	case cfg.Sinks[r.DeadLetter.Addr] != nil:
+		return r.DeadLetter.Addr.String()
 	case cfg.Streams[r.From.Addr] != nil:
 		return cfg.DeadLetterTopic(route)
 	}

@@ -2,12 +2,14 @@ package wire
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"keystone/cmd/internal/api"
 	"keystone/configs"
 	"keystone/configs/addr"
 	"keystone/pipeline/deadletter"
@@ -69,6 +71,9 @@ func (v *verifier) readLetters(ctx context.Context, ranges []stretch) error {
 		}
 		var topic string
 		stream := j.Route.DeadLetter.Addr
+		if j.cfg.Sinks[stream] != nil {
+			return fmt.Errorf("%w: the dead letters of %s go to %s, which cannot be read again, so what is there cannot be told from what is missing", api.ErrUnsupported, j.Route.Addr, stream)
+		}
 		switch {
 		case stream.IsZero():
 			stream, topic = j.Route.From.Addr, j.cfg.DeadLetterTopic(j.Route.Addr)

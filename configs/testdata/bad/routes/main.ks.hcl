@@ -49,7 +49,7 @@ route "dead" {
 route "printing" {
   from        = stream.b
   to          = sink.out
-  dead_letter = sink.out # ERROR: keeps nothing that could be replayed
+  dead_letter = sink.out # ERROR: keeps nothing that could be looked at later
 }
 
 route "dropping" {
