@@ -15,10 +15,10 @@ import (
 func Kind() sinks.Kind {
 	return sinks.Kind{
 		Letters: "keeps nothing",
-		Name:   "discard",
-		Cannot: map[string]string{"exactly_once": "nothing is kept, so there is nothing that could be there once"},
-		Doc:    "Takes records and forgets them: to measure a route, or to try its filter and projection without writing anywhere. It has no options.",
-		New:    func() sinks.Config { return new(Config) },
+		Name:    "discard",
+		Cannot:  map[string]string{"exactly_once": "nothing is kept, so there is nothing that could be there once"},
+		Doc:     "Takes records and forgets them: to measure a route, or to try its filter and projection without writing anywhere. It has no options.",
+		New:     func() sinks.Config { return new(Config) },
 	}
 }
 

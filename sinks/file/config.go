@@ -29,7 +29,7 @@ func Kind() sinks.Kind {
 			"at_most_once": "at each start the files are cut back to what the last stored position says, so the position cannot be stored before the records: the last ones would be lost at every stop. Use at_least_once",
 		},
 		Letters: "makes lines durable together with the positions of the route that writes it, and a dead letter must be durable before",
-		Alone: "its files are cut back to what was stored last when they are opened",
+		Alone:   "its files are cut back to what was stored last when they are opened",
 		Doc: "Writes each record's value as a line of a file (NDJSON). `path` may hold placeholders over the output event, as in \"out/{country}/{ts:2006-01-02}.ndjson\": one file for each value. " +
 			"Files are only made below the folder written before the first placeholder; an event whose path would lead out of it, or has an empty part, is refused (a dead letter). " +
 			"Folders are made as needed. Existing files are continued. " +

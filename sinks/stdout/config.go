@@ -11,8 +11,8 @@ import (
 func Kind() sinks.Kind {
 	return sinks.Kind{
 		Letters: "keeps nothing that could be looked at later",
-		Name:   "stdout",
-		Cannot: map[string]string{"exactly_once": "what was printed cannot be taken back"},
+		Name:    "stdout",
+		Cannot:  map[string]string{"exactly_once": "what was printed cannot be taken back"},
 		Doc: "Writes each record's value as a line to the standard output of the process, as soon as its batch is done. Lines are whole, also when several routes write. " +
 			"Line breaks between the tokens of a JSON document become spaces. A null value is refused: a line has no form for it. " +
 			"When the reader of a pipe has gone (`| head`), the route stops and says so.",
