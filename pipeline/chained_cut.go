@@ -18,7 +18,7 @@ const (
 	// answered; where that takes long, others should not wait for their cuts.
 	holdLongest = 5 * time.Second
 	// idleCut is how often a position moves in the chain that has no records before it.
-	idleCut = time.Minute
+	idleCut = 10 * time.Second
 	// settleSlice is how often it is looked what has become durable while cuts are waited for.
 	settleSlice = time.Second
 	// settleReserve is what a revocation keeps for the commit.

@@ -142,10 +142,11 @@ type Stats struct {
 	Total           Counts      `json:"total"` // since the worker started, all incarnations of lanes
 	InFlightRecords int64       `json:"in_flight_records"`
 	InFlightBytes   int64       `json:"in_flight_bytes"`
-	Lag             int64       `json:"lag"`              // records (or bytes) behind the end; -1: unknown
-	LostBeforeRead  int64       `json:"lost_before_read"` // removed by retention before they were read
-	Hints           []string    `json:"hints,omitempty"`  // what the configuration probably does not mean, for people
-	Lanes           []LaneStats `json:"lanes,omitempty"`  // by partition
+	Unsettled       int64       `json:"unsettled,omitempty"` // of those in flight: a chained sink has taken them, and they are not durable yet
+	Lag             int64       `json:"lag"`                 // records (or bytes) behind the end; -1: unknown
+	LostBeforeRead  int64       `json:"lost_before_read"`    // removed by retention before they were read
+	Hints           []string    `json:"hints,omitempty"`     // what the configuration probably does not mean, for people
+	Lanes           []LaneStats `json:"lanes,omitempty"`     // by partition
 }
 
 // LaneStats is a snapshot of one lane, since it was assigned.
@@ -155,12 +156,13 @@ type LaneStats struct {
 	InFlightRecords int64           `json:"in_flight_records"`
 	InFlightBytes   int64           `json:"in_flight_bytes"`
 	LostBeforeRead  int64           `json:"lost_before_read"`
-	Start           record.Position `json:"start"`     // where it began
-	Next            record.Position `json:"next"`      // what is read next
-	Finished        record.Position `json:"finished"`  // all before it has an outcome
-	Committed       record.Position `json:"committed"` // as the source has it
-	Lag             int64           `json:"lag"`       // from Finished to the end; -1: unknown
-	Revision        int64           `json:"revision"`  // of the program, since offset From
+	Start           record.Position `json:"start"`               // where it began
+	Next            record.Position `json:"next"`                // what is read next
+	Finished        record.Position `json:"finished"`            // all before it has an outcome
+	Committed       record.Position `json:"committed"`           // as the source has it
+	Unsettled       int64           `json:"unsettled,omitempty"` // of those in flight: the sink has taken them, and they are not durable yet
+	Lag             int64           `json:"lag"`                 // from Finished to the end, or from what a chained sink has taken; -1: unknown
+	Revision        int64           `json:"revision"`            // of the program, since offset From
 	From            int64           `json:"from"`
 	Activity        Activity        `json:"activity,omitempty"` // retrying, waiting_for_dead_letters, or none
 	Attempt         int             `json:"attempt,omitempty"`
@@ -193,6 +195,7 @@ func (w *Worker) Stats() Stats {
 		}
 		s.InFlightRecords += ls.InFlightRecords
 		s.InFlightBytes += ls.InFlightBytes
+		s.Unsettled += ls.Unsettled
 		if ls.Lag >= 0 {
 			s.Lag = max(s.Lag, 0) + ls.Lag
 		}
@@ -265,11 +268,16 @@ func (l *lane) stats(ends map[int32]int64) LaneStats {
 		s.Finished = l.committed
 	}
 	if l.link != nil { // nor before it is in a cut that is durable
-		s.InFlightRecords += l.unsettled()
+		s.Unsettled = l.unsettled()
+		s.InFlightRecords += s.Unsettled
 		s.Finished = l.link.durable
 	}
 	if end, ok := ends[l.part]; ok && end >= 0 {
-		s.Lag = max(end-s.Finished.Offset, 0)
+		taken := s.Finished
+		if l.link != nil {
+			taken = l.prefix()
+		}
+		s.Lag = max(end-taken.Offset, 0)
 	}
 	if l.err != nil {
 		s.Activity, s.Attempt, s.Error = l.wait, l.attempt, l.err.Error()

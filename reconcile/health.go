@@ -76,7 +76,7 @@ func (m *Monitor) Conclude(o *Observed) {
 
 func (m *Monitor) follow(t *track, st State, now time.Time) {
 	c := st.Counters
-	outcomes := c.Delivered + c.Filtered + c.DeadLettered + c.Dropped
+	outcomes := c.Delivered + c.Filtered + c.DeadLettered + c.Dropped + c.Unsettled // what a sink has taken gets its outcome later
 	if outcomes != t.outcomes || st.Lag <= 0 || st.Health != Running || st.Restarts != t.incarnated {
 		t.progress = now
 	}

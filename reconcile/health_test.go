@@ -41,6 +41,13 @@ func TestMonitor(t *testing.T) {
 	none(look(59*time.Second, running(11, 0)))  // nothing waits: that is not stalled
 	none(look(59*time.Second, running(11, -1))) // not known
 	none(look(59*time.Second, running(11, 5)))
+	taken := func(n int64) State { // by a sink that makes it durable later
+		return State{Health: Running, Lag: 5, Counters: Counters{Delivered: 11, InFlight: n, Unsettled: n}}
+	}
+	none(look(time.Second, taken(10)))
+	none(look(59*time.Second, taken(20)))
+	none(look(59*time.Second, taken(30)))
+	only(look(time.Minute, taken(30)), Stalled, "")
 	none(look(time.Second, State{Health: Disabled, Lag: 5}))
 	none(look(time.Hour, State{Health: Disabled, Lag: 5}))
 

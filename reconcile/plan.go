@@ -202,7 +202,8 @@ type Counters struct {
 	DeadLettered   int64            `json:"dead_lettered"`
 	Dropped        int64            `json:"dropped"`
 	InFlight       int64            `json:"in_flight"`
-	Written        int64            `json:"written"` // records that went out: differs from Delivered by explode
+	Unsettled      int64            `json:"unsettled,omitempty"` // of InFlight: a sink that keeps its own positions has taken them, and they are not durable yet
+	Written        int64            `json:"written"`             // records that went out: differs from Delivered by explode
 	Retries        int64            `json:"retries"`
 	LostBeforeRead int64            `json:"lost_before_read"`
 	Abandoned      int64            `json:"abandoned"`         // given up without an outcome when a worker or lane ended: they are read again

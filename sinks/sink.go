@@ -118,7 +118,8 @@ type Chained interface {
 	// records before it are there and are not written again. from is where the source would begin,
 	// which is also the chain's first position where there is no chain yet. Where the chain ends behind
 	// from the records between would be missing, and the error is Permanent and says so.
-	// Other errors are temporary.
+	// Other errors are temporary. Positions without an Identity are of something that cannot be read again as
+	// it was, as dead letters that are replayed: each Open begins chains of its own for them. Positions need not be offsets of records.
 	Begin(ctx context.Context, from record.Position) (record.Position, error)
 	// Due gives the partitions whose open records are many or old enough to be committed. It is quick.
 	Due() []int32

@@ -178,6 +178,9 @@ func (p *plant) sink(ctx context.Context, j job) (sinks.Sink, string, error) {
 	}
 	if s := j.cfg.Sinks[r.To.Addr]; s != nil {
 		sink, err := s.Config.New(deps)
+		if err == nil && p.wrap != nil {
+			sink = p.wrap(sink, deps)
+		}
 		return sink, s.Kind, err
 	}
 	stream := j.cfg.Streams[r.To.Addr]

@@ -19,6 +19,7 @@ import (
 	"keystone/configs"
 	"keystone/configs/addr"
 	"keystone/configs/diag"
+	"keystone/sinks"
 )
 
 // lab is a server in this process with the embedded broker.
@@ -32,6 +33,7 @@ type lab struct {
 	kafka  *kgo.Client
 	adm    *kadm.Client
 	addrs  []string // of the cluster; none: the broker of the server
+	wrap   func(sinks.Sink, sinks.Deps) sinks.Sink
 }
 
 // patience bounds every wait.
@@ -45,12 +47,19 @@ func (l *lab) load() (*configs.Config, diag.Diagnostics) {
 
 func newLab(t *testing.T, text string, addrs ...string) *lab {
 	t.Helper()
+	return (&lab{t: t, addrs: addrs}).open(text)
+}
+
+// open serves a configuration in a directory of its own.
+func (l *lab) open(text string) *lab {
+	t := l.t
+	t.Helper()
 	dir, err := os.MkdirTemp("", "ks-lab-") // short: a socket's path has a bound
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	l := &lab{t: t, dir: dir, addrs: addrs}
+	l.dir = dir
 	l.edit(text)
 	l.serve()
 	return l
@@ -72,7 +81,7 @@ func (l *lab) serve() {
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
 	}
-	spec := ServeSpec{Dir: l.dir, Env: "default", Watch: true, Log: l.log, Load: l.load,
+	spec := ServeSpec{Dir: l.dir, Env: "default", Watch: true, Log: l.log, Load: l.load, wrap: l.wrap,
 		Show: func(ds diag.Diagnostics) { l.t.Errorf("the configuration has errors: %v", ds.Err()) }}
 	go func() { done <- Serve(ctx, spec) }()
 	path, err := api.SocketPath(filepath.Join(l.dir, ".keystone"), "default")

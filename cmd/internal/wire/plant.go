@@ -15,6 +15,7 @@ import (
 	"keystone/configs/addr"
 	"keystone/configs/spec"
 	"keystone/pipeline"
+	"keystone/sinks"
 	"keystone/sources/kafka/admin"
 	"keystone/sources/kafka/client"
 	"keystone/sources/kafka/embedded"
@@ -34,6 +35,8 @@ type plant struct {
 	// generation tells how often a route was rewound or started anew; nil: it never is.
 	generation func(context.Context, addr.Addr) (int64, error)
 	slots      slots // of transactions
+	// wrap gives what is written to instead of a block's sink; nil: that itself.
+	wrap func(sinks.Sink, sinks.Deps) sinks.Sink
 
 	mu      sync.Mutex // guards everything below; held while the broker starts
 	broker  *embedded.Broker

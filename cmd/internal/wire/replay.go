@@ -137,6 +137,9 @@ func (s *server) replayNotes(route *configs.Route) []string {
 	if route.Delivery.Guarantee != configs.AtLeastOnce && route.Delivery.Guarantee != "" {
 		notes = append(notes, "a replay is at least once, whatever the guarantee of the route: a crash in the middle repeats")
 	}
+	if s.sinkChained(route) {
+		notes = append(notes, "their rows are commits of their own, beside those of the route; a replay is at least once: a crash in the middle repeats")
+	}
 	if _, checkpoints := s.sinkAlone(route); checkpoints {
 		notes = append(notes, "the route stands still meanwhile: its sink has one writer")
 	}
@@ -156,6 +159,21 @@ func (s *server) sinkAlone(route *configs.Route) (kind string, alone bool) {
 	}
 	_, alone = made.(sinks.Checkpointer)
 	return sink.Kind, alone
+}
+
+// sinkChained tells whether the sink of a route keeps its own positions. A replay begins a chain of its own there: what
+// it reads counts letters, and its positions have no identity (see replaySource).
+func (s *server) sinkChained(route *configs.Route) bool {
+	sink := s.goals.State().Config.Sinks[route.To.Addr]
+	if sink == nil {
+		return false
+	}
+	made, err := sink.Config.New(sinks.Deps{Log: s.log, Dir: s.plant.dir, Resolve: s.plant.resolve, Route: route.Addr.String()})
+	if err != nil {
+		return false
+	}
+	_, chained := made.(sinks.Chained)
+	return chained
 }
 
 func (s *server) replay(ctx context.Context, u *unit, r *replay, progress func(api.Replayed)) (api.Replayed, error) {

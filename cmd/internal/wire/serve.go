@@ -147,7 +147,7 @@ type server struct {
 func newServer(ctx context.Context, s ServeSpec, at *configs.Config, state *store.Store) *server {
 	p := newPlant(at, s.Log)
 	p.ephemeral, p.programs = s.Ephemeral, state // also of topics that go with the process: the next ones have other ids
-	p.generation = state.Generation
+	p.generation, p.wrap = state.Generation, s.wrap
 	p.positions = func(source, sink string) pipeline.Positions { return state.Positions(source, sink) }
 	srv := &server{spec: s, state: state, plant: p, rows: state, log: s.Log, started: time.Now(), verifying: make(chan struct{}, 1), backfills: backfills{running: map[addr.Addr]*backfilling{}}}
 	var positions *memory

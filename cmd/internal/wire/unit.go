@@ -234,7 +234,7 @@ func describe(s pipeline.Stats) (activity string, health reconcile.Health, err s
 
 func counters(s pipeline.Stats) reconcile.Counters {
 	c := countersOf(&s.Total, s.InFlightRecords)
-	c.LostBeforeRead = s.LostBeforeRead
+	c.LostBeforeRead, c.Unsettled = s.LostBeforeRead, s.Unsettled
 	return c
 }
 
@@ -262,7 +262,7 @@ func lanes(s pipeline.Stats) []reconcile.Lane {
 			Start: l.Start.Offset, Next: l.Next.Offset, Finished: l.Finished.Offset, Committed: l.Committed.Offset,
 			Identity: l.Next.Identity, Revision: l.Revision, From: l.From, Activity: string(l.Activity), Error: l.Error, Paused: l.Paused,
 		}
-		out[i].Counters.LostBeforeRead = l.LostBeforeRead
+		out[i].Counters.LostBeforeRead, out[i].Counters.Unsettled = l.LostBeforeRead, l.Unsettled
 		if l.Lag >= 0 {
 			out[i].Lag = &l.Lag
 		}

@@ -14,6 +14,7 @@ import (
 	"keystone/configs/diag"
 	"keystone/dsl"
 	"keystone/reconcile"
+	"keystone/sinks"
 	sinkcatalog "keystone/sinks/catalog"
 	sinkkafka "keystone/sinks/kafka"
 	sourcecatalog "keystone/sources/catalog"
@@ -65,7 +66,8 @@ type ServeSpec struct {
 	// Show prints what is wrong with an edit; the last good revision keeps running.
 	Show func(diag.Diagnostics)
 
-	step func(string) // called between the steps of a rewind, by tests
+	step func(string)                            // called between the steps of a rewind, by tests
+	wrap func(sinks.Sink, sinks.Deps) sinks.Sink // puts a test's sink in the place of a sink block's
 }
 
 // OfflineSpec says whose stored state to open.
