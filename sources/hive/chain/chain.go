@@ -59,9 +59,19 @@ func Open(ctx context.Context, st storage.Store, key Key, from record.Position, 
 		if err != nil {
 			return nil, err
 		}
-		if !again {
-			return c, nil
+		if again {
+			continue
 		}
+		// A: makes a manifest, and dies before its name is on disk. B: sees it, and publishes its files,
+		// which are on disk. The power fails: the files are there, and nothing says so. So B sees to the names first.
+		seen := "start"
+		if n := len(c.tail); n > 0 {
+			seen = offsetName(c.tail[n-1])
+		}
+		if err := st.Confirm(ctx, c.dir+seen); err != nil {
+			return nil, err
+		}
+		return c, nil
 	}
 	return nil, fmt.Errorf("%s changes faster than it can be read", key)
 }
@@ -234,6 +244,9 @@ func (c *Chain) Commit(ctx context.Context, m *Manifest) error {
 			if errors.Is(err, storage.ErrExists) {
 				return fmt.Errorf("%w at offset %d of %s", ErrFenced, m.First, c.key)
 			}
+			return err
+		}
+		if err := c.st.Confirm(ctx, name); err != nil {
 			return err
 		}
 	}

@@ -262,6 +262,52 @@ func TestUnknownOutcome(t *testing.T) {
 	}
 }
 
+// The power fails at any operation of a commit whose outcome was unknown, or that was taken over: what is published
+// is in a manifest.
+func TestPowerLoss(t *testing.T) {
+	for n, ended := 0, false; !ended; n++ {
+		for fail := range n + 1 {
+			random := rand.New(rand.NewPCG(uint64(n), uint64(fail)))
+			d := storagetest.NewDisk(func(o storagetest.Op) storagetest.Action {
+				switch o.N {
+				case n:
+					return storagetest.Action{Crash: true, Effect: random.IntN(2) == 0}
+				case fail:
+					return storagetest.Action{Err: errors.New("an error of the disk"), Effect: random.IntN(2) == 0}
+				}
+				return storagetest.Action{}
+			})
+			st := storage.NewLocal("disk", d)
+			for life := range 3 { // of processes, on one machine
+				c, err := Open(t.Context(), st, key, at(100), fmt.Sprint("w", life), nil)
+				if err != nil {
+					continue
+				}
+				if _, err := c.Publish(t.Context()); err != nil {
+					continue
+				}
+				m, err := stage(t.Context(), st, c, c.End().Offset+5, "")
+				if err != nil {
+					continue
+				}
+				if err := c.Commit(t.Context(), m); err != nil && c.Commit(t.Context(), m) != nil {
+					continue
+				}
+				if life > 0 {
+					_, _ = c.Publish(t.Context())
+				}
+			}
+			ended = d.Ops() <= n
+			l := lab{t, storage.NewLocal("disk", d.Reboot(random, nil))}
+			c := l.open(l.st, "last")
+			if _, err := c.Publish(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			l.expect(100, c.End().Offset)
+		}
+	}
+}
+
 // A file that was published and then deleted by somebody does not come back and stops nothing.
 func TestDeletedByHand(t *testing.T) {
 	l := lab{t, memory()}

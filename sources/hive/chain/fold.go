@@ -43,6 +43,11 @@ func (c *Chain) Fold(ctx context.Context, ready int) error {
 			return err
 		}
 	}
+	if made {
+		if err := c.st.Confirm(ctx, f.name); err != nil {
+			return err
+		}
+	}
 	n := 0 // the tail begins where a fold ends, so it is cut only when all is done
 	for ; n < len(c.tail) && c.tail[n] < f.next; n++ {
 		if err := c.st.Delete(ctx, c.dir+offsetName(c.tail[n])); err != nil {

@@ -48,6 +48,14 @@ func (l *Local) Create(ctx context.Context, name string, data []byte) error {
 	})
 }
 
+// Confirm brings the name to disk. The content was, before there was a name.
+func (l *Local) Confirm(ctx context.Context, name string) error {
+	if err := errors.Join(checkName(name), ctx.Err()); err != nil {
+		return err
+	}
+	return l.explain("confirm", name, l.disk.SyncDir(path.Dir(name)))
+}
+
 // Upload writes a file elsewhere and renames it.
 func (l *Local) Upload(ctx context.Context, name string, r io.Reader, size int64) error {
 	return l.fresh(ctx, name, l.rename, func(f File) error {

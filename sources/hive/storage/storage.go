@@ -22,6 +22,8 @@ type Store interface {
 	// Create makes a small object if there is none of that name, whole and durable or not at
 	// all: of several callers, also in other processes, one succeeds and the others get ErrExists.
 	Create(ctx context.Context, name string, data []byte) error
+	// Confirm makes an object durable that was seen: who made it may have died, or failed, before it was.
+	Confirm(ctx context.Context, name string) error
 	// Upload makes an object or replaces it, whole and durable or not at all. size is what r gives.
 	Upload(ctx context.Context, name string, r io.Reader, size int64) error
 	// Publish makes the object from, which stays, visible under another name too, whole and durable. It does

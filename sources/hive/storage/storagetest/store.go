@@ -35,6 +35,11 @@ func (s *Store) Create(ctx context.Context, name string, data []byte) error {
 	return s.do("create", name, func() error { return s.to.Create(ctx, name, data) })
 }
 
+// Confirm is an operation.
+func (s *Store) Confirm(ctx context.Context, name string) error {
+	return s.do("confirm", name, func() error { return s.to.Confirm(ctx, name) })
+}
+
 // Upload is an operation.
 func (s *Store) Upload(ctx context.Context, name string, r io.Reader, size int64) error {
 	return s.do("upload", name, func() error { return s.to.Upload(ctx, name, r, size) })
