@@ -67,8 +67,8 @@ func checkOptions(t *testing.T, where string, opts spec.Options) {
 			checkOptions(t, at, o.Block)
 			continue
 		}
-		if o.Output && o.Kind != spec.KindExpr && o.Kind != spec.KindPattern && where != `route "NAME"` {
-			t.Errorf("%s: a sink can ask for one expression or pattern of the output event, not for %s", at, o.Kind)
+		if o.Output && o.Kind != spec.KindExpr && o.Kind != spec.KindPattern && o.Kind != spec.KindExprMap && where != `route "NAME"` {
+			t.Errorf("%s: a sink can ask for expressions and patterns of the output event, not for %s", at, o.Kind)
 		}
 		if o.HasDefault && o.IsRequired {
 			t.Errorf("%s: required, with a default", at)

@@ -249,8 +249,19 @@ func derivedOf(opts spec.Options, prefix string) []dsl.Derived {
 			out = append(out, derivedOf(o.Block, prefix+o.Name+".")...)
 		case !o.Output:
 		default:
-			if t, ok := o.Target.(*diag.Text); ok && t.S != "" {
-				out = append(out, dsl.Derived{Name: prefix + o.Name, Text: *t, Pattern: o.Kind == spec.KindPattern})
+			switch t := o.Target.(type) {
+			case *diag.Text:
+				if t.S != "" {
+					out = append(out, dsl.Derived{Name: prefix + o.Name, Text: *t, Pattern: o.Kind == spec.KindPattern})
+				}
+			case *[]spec.Field:
+				for _, f := range *t {
+					text := f.Expr
+					if f.Lit != nil { // a literal is an expression
+						text = diag.Text{S: spec.ConstText(f.Lit), Range: f.NameRange}
+					}
+					out = append(out, dsl.Derived{Name: prefix + o.Name + "." + f.Name, Text: text})
+				}
 			}
 		}
 	}

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"net/http"
 
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"gocloud.dev/blob"
 	"gocloud.dev/gcerrors"
 )
@@ -231,6 +233,10 @@ func (o *Objects) explain(what, name string, err error) error {
 
 // Refused tells an error that trying again does not mend: who asks may not.
 func Refused(err error) bool {
+	var answer *awshttp.ResponseError // gocloud does not know all that S3 says with it
+	if errors.As(err, &answer) && (answer.HTTPStatusCode() == http.StatusForbidden || answer.HTTPStatusCode() == http.StatusUnauthorized) {
+		return true
+	}
 	code := gcerrors.Code(err)
 	return code == gcerrors.PermissionDenied || code == gcerrors.InvalidArgument || code == gcerrors.Unimplemented
 }

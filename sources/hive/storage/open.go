@@ -37,7 +37,7 @@ func (l *Location) Options() spec.Options {
 	return spec.Options{
 		spec.String("location", &l.URL, "Where the table is: a folder, relative to the configuration's directory, or `s3://BUCKET/PATH`, `gs://BUCKET/PATH`, `azblob://CONTAINER/PATH`. "+
 			"Credentials come from where each cloud's own tools look: AWS_… variables, profiles and roles; GOOGLE_APPLICATION_CREDENTIALS; AZURE_STORAGE_ACCOUNT with AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN or an identity.").
-			Required().Effect(spec.Replace).Eg(`"s3://warehouse/plays"`).Also("path", "uri", "url"),
+			Required().Eg(`"s3://warehouse/plays"`).Also("path", "uri", "url"),
 		spec.String("endpoint", &l.Endpoint, "Address of a server that speaks S3's protocol; empty is Amazon's.").Default("").Eg(`"https://minio.example:9000"`),
 		spec.String("region", &l.Region, "Region of the bucket on S3; empty is that of the environment (AWS_REGION, the profile), or us-east-1 where there is an endpoint.").Default("").Eg(`"eu-west-1"`),
 		spec.Bool("path_style", &l.PathStyle, "The bucket stands in the path and not in the host name, as most servers other than Amazon's want it.").Default(false).Also("use_path_style", "force_path_style", "s3_force_path_style"),

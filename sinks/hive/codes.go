@@ -1,0 +1,19 @@
+package hive
+
+import "keystone/configs/diag"
+
+// The codes of this kind.
+const (
+	codeLocation  = "KS5301"
+	codePartition = "KS5302"
+	codeTable     = "KS5303"
+)
+
+// Codes documents the diagnostics of this package.
+func Codes() []diag.Code {
+	return []diag.Code{
+		{Code: codeLocation, Summary: "Invalid location of a table", Doc: "`location` is a folder, or `s3://BUCKET/PATH`, `gs://BUCKET/PATH`, `azblob://CONTAINER/PATH`, without credentials in it. `endpoint`, `region`, `path_style`, `access_key` and `secret_key` are for `s3://`."},
+		{Code: codePartition, Summary: "Invalid partition of a table", Doc: "`partition_by` maps the names of partition columns, in lower case as Hive has them, to expressions over the output event, each of which gives one value."},
+		{Code: codeTable, Summary: "Invalid table", Doc: "`table` is `DATABASE.TABLE`, in lower case letters, digits and underscores, as metastores have such names."},
+	}
+}
