@@ -3,10 +3,12 @@ package pipeline
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
 	"keystone/pipeline/record"
+	"keystone/sinks"
 	"keystone/sources"
 )
 
@@ -145,7 +147,7 @@ type Stats struct {
 	Unsettled       int64       `json:"unsettled,omitempty"` // of those in flight: a chained sink has taken them, and they are not durable yet
 	Lag             int64       `json:"lag"`                 // records (or bytes) behind the end; -1: unknown
 	LostBeforeRead  int64       `json:"lost_before_read"`    // removed by retention before they were read
-	Hints           []string    `json:"hints,omitempty"`     // what the configuration probably does not mean, for people
+	Hints           []string    `json:"hints,omitempty"`     // what the configuration probably does not mean, and what a sink is behind with, for people
 	Lanes           []LaneStats `json:"lanes,omitempty"`     // by partition
 }
 
@@ -207,6 +209,11 @@ func (w *Worker) Stats() Stats {
 	slices.SortFunc(s.Lanes, func(a, b LaneStats) int { return cmp.Compare(a.Partition, b.Partition) })
 	w.describe(&s, stuck, waiting)
 	s.Hints = w.plan.Load().hints(w.phase == Stopped)
+	if t, ok := w.spec.Sink.(sinks.Trailing); ok && open {
+		if err := t.Trailing(); err != nil {
+			s.Hints = append(s.Hints, fmt.Sprintf("sink %s: %v", w.spec.Route.To.Addr, err))
+		}
+	}
 	return s
 }
 

@@ -140,6 +140,14 @@ type Chained interface {
 	Forget(parts []int32)
 }
 
+// Trailing is a Sink that has something left to do after records are durable, such as telling a catalog of
+// them, that fails and is tried again without holding anything up. Status shows it.
+type Trailing interface {
+	Sink
+	// Trailing says what is left undone and why; nil if nothing fails. It is quick.
+	Trailing() error
+}
+
 // ErrFenced is wrapped by the error of a Chained sink whose chain somebody else has
 // continued: what this one has written since is not there, and has to be read again.
 var ErrFenced = errors.New("another worker has continued the chain of commits")

@@ -49,6 +49,7 @@ func Kind() sinks.Kind {
 type Config struct {
 	Location    storage.Location
 	Table       string
+	Metastore   Metastore
 	PartitionBy []spec.Field
 	Compression rows.Compression
 	JSONText    bool
@@ -65,8 +66,8 @@ type Config struct {
 
 // Options declares them.
 func (c *Config) Options() spec.Options {
-	return append(c.Location.Options(), spec.Options{
-		spec.String("table", &c.Table, "Name of the table, as `DATABASE.TABLE`.").Default("").Eg(`"ads.plays"`),
+	return slices.Concat(c.Location.Options(), spec.Options{
+		spec.String("table", &c.Table, "Name of the table in the metastore, as `DATABASE.TABLE`.").Default("").Eg(`"ads.plays"`),
 		spec.ExprMap("partition_by", &c.PartitionBy, "The partition columns and their values over the output event, in the order of the folders. A value becomes text as in a header; nil and the empty text become `__HIVE_DEFAULT_PARTITION__`, which readers take for null. A column of the same name as its expression (`country = \"country\"`) is not stored in the files again.").
 			OverOutput().Default([]spec.Field(nil)).Eg(`{ dt = "format_time(ts, '2006-01-02')", hour = "format_time(ts, '15')" }`),
 		spec.Enum("compression", &c.Compression, "How pages are packed: zstd is smaller, snappy takes less time.", rows.Zstd, rows.Snappy, rows.None).Default(rows.Zstd),
@@ -80,7 +81,7 @@ func (c *Config) Options() spec.Options {
 		spec.Int("max_open_partitions", &c.MaxOpenPartitions, "Open files at most, over all partitions of the table and of what is read. Beyond it those not written to for the longest are ended.").Default(10_000).Between(1, 1_000_000),
 		spec.String("scratch", &c.Scratch, "Folder on the local disk for what is not uploaded yet; empty is the system's own for temporary files. A table in a folder needs none.").Default("").Eg(`"/var/tmp/keystone"`),
 		spec.Duration("staging_grace", &c.Grace, "How old staged files must be that a crashed worker left, before they are deleted.").Default(time.Hour).AtLeast(60),
-	}...)
+	}, c.Metastore.options())
 }
 
 var (
@@ -102,7 +103,7 @@ func (c *Config) Check() diag.Diagnostics {
 	if c.Table != "" && !tableName.MatchString(c.Table) {
 		ds.Addf(diag.Range{}, codeTable, "Invalid table", "table = %q: write DATABASE.TABLE, in lower case letters, digits and underscores.", c.Table)
 	}
-	return ds
+	return append(ds, c.checkMetastore()...)
 }
 
 // Misfits says what of a route's output cannot be columns.
@@ -140,7 +141,11 @@ func (c *Config) New(d sinks.Deps) (sinks.Sink, error) {
 		}
 		return nil, sinks.Permanent{Err: errors.Join(errs...)}
 	}
-	return newSink(*c, d, schema, nil), nil
+	r, err := c.registrar(d)
+	if err != nil {
+		return nil, err
+	}
+	return newSink(*c, d, schema, r), nil
 }
 
 // times lists the columns of the files that are times.

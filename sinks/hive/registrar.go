@@ -1,7 +1,10 @@
 package hive
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -14,7 +17,8 @@ import (
 )
 
 // Registrar makes partitions known to a metastore. It is called by one goroutine, after their files were
-// published, again and again until it succeeds, and also for partitions that are known already.
+// published, again and again until it succeeds, and also for partitions that are known already. After a
+// *RefusedPartitions those that it does not name are registered; after another error any may be.
 type Registrar interface {
 	Register(ctx context.Context, parts []Partition) error
 	Close() error
@@ -34,7 +38,9 @@ type catalog struct {
 
 	mu      sync.Mutex // guards all below
 	pending map[string]Partition
+	refused map[string]bool // of pending: they come last
 	known   map[string]bool
+	err     error // of the last attempt
 }
 
 const (
@@ -43,7 +49,7 @@ const (
 )
 
 func newCatalog(r Registrar, log *slog.Logger) *catalog {
-	return &catalog{r: r, log: log, wake: make(chan struct{}, 1), pending: map[string]Partition{}, known: map[string]bool{}}
+	return &catalog{r: r, log: log, wake: make(chan struct{}, 1), pending: map[string]Partition{}, refused: map[string]bool{}, known: map[string]bool{}}
 }
 
 // seen takes note of the partitions of a commit that is published, or about to be.
@@ -76,6 +82,16 @@ func (c *catalog) idle() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.pending) == 0
+}
+
+// trouble says what is not registered, and why; nil if nothing fails.
+func (c *catalog) trouble() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil || len(c.pending) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d partitions are not in the metastore yet; their files are in place: %w", len(c.pending), c.err)
 }
 
 // start runs the catalog until ctx ends.
@@ -116,10 +132,15 @@ func (c *catalog) run(ctx context.Context) {
 	}
 }
 
-// register registers some partitions; more tells that there are others.
+// register registers some partitions; more tells that there are others that may be tried at once.
 func (c *catalog) register(ctx context.Context) (more bool, err error) {
 	c.mu.Lock()
-	paths := slices.Sorted(maps.Keys(c.pending))
+	paths := slices.SortedFunc(maps.Keys(c.pending), func(a, b string) int {
+		if c.refused[a] != c.refused[b] {
+			return cmp.Compare(rank(c.refused[a]), rank(c.refused[b]))
+		}
+		return cmp.Compare(a, b)
+	})
 	paths = paths[:min(len(paths), registered)]
 	parts := make([]Partition, len(paths))
 	for i, p := range paths {
@@ -129,19 +150,39 @@ func (c *catalog) register(ctx context.Context) (more bool, err error) {
 	if len(parts) == 0 {
 		return false, nil
 	}
-	if err := c.r.Register(ctx, parts); err != nil {
-		return true, err
-	}
+	err = c.r.Register(ctx, parts)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.err = err; ctx.Err() != nil {
+		return true, err
+	}
+	var some *RefusedPartitions
+	if err != nil && !errors.As(err, &some) {
+		return true, err
+	}
 	if len(c.known) > knownMax {
 		clear(c.known)
 	}
 	for _, p := range paths {
+		if some != nil && some.Why[p] != nil {
+			c.refused[p] = true
+			continue
+		}
 		delete(c.pending, p)
+		delete(c.refused, p)
 		c.known[p] = true
 	}
-	return len(c.pending) > 0, nil
+	if more = len(c.pending) > len(c.refused); more {
+		return true, nil
+	}
+	return false, err
+}
+
+func rank(refused bool) int {
+	if refused {
+		return 1
+	}
+	return 0
 }
 
 func (c *catalog) close() error {

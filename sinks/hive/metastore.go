@@ -1,0 +1,243 @@
+package hive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"keystone/configs/diag"
+	"keystone/configs/spec"
+	"keystone/sinks"
+	"keystone/sources/hive/metastore"
+	"keystone/sources/hive/storage"
+)
+
+// Metastore says where the table is known, as blocks declare it.
+type Metastore struct {
+	Address   string // "": nowhere
+	Location  string // of the table, in the words of those who read it; "": as location says
+	OnDestroy string
+}
+
+func (m *Metastore) options() spec.Options {
+	return spec.Options{
+		spec.String("metastore", &m.Address, "Hive Metastore that knows the table: `thrift://HOST:PORT`, or several with commas between that are tried in turn. The database and the external table are made and get new columns by `keystone apply`, and partitions are registered when they have files. While it does not answer files land all the same, and are registered later.").
+			Default("").Eg(`"thrift://metastore.example:9083"`).Also("metastore_uri", "metastore_uris", "hive_metastore"),
+		spec.String("table_location", &m.Location, "Where those who ask the metastore find `location`: a URI in the words of Hadoop. Empty is `file://FOLDER`, `s3a://BUCKET/PATH` or `gs://BUCKET/PATH`; `azblob://` needs it.").
+			Default("").Eg(`"abfss://warehouse@account.dfs.core.windows.net/plays"`),
+		spec.Enum("on_destroy", &m.OnDestroy, "Whether the table goes out of the metastore when the block does, if Keystone made it. The files stay either way.", "keep", "delete").Default("keep"),
+	}
+}
+
+func (c *Config) checkMetastore() (ds diag.Diagnostics) {
+	bad := func(format string, a ...any) {
+		ds.Addf(diag.Range{}, codeMetastore, "Invalid metastore", format, a...)
+	}
+	m := c.Metastore
+	if m.Address == "" {
+		if m.Location != "" {
+			bad("table_location is for a metastore, and none is named. Name one, or leave it out.")
+		}
+		if m.OnDestroy == "delete" {
+			bad("on_destroy = \"delete\" takes a table out of the metastore, and none is named. Files are never deleted. Leave it out.")
+		}
+		return ds
+	}
+	if _, err := metastore.New(m.Address, timeout); err != nil {
+		bad("metastore: %v.", err)
+	}
+	if c.Table == "" {
+		bad("A metastore knows tables by name. Add table = \"DATABASE.TABLE\".")
+	}
+	scheme, _, remote := strings.Cut(m.Location, "://")
+	switch {
+	case m.Location != "" && (!remote || scheme == ""):
+		bad("table_location = %q is no URI: write SCHEME://…, as s3a://BUCKET/PATH.", m.Location)
+	case m.Location == "" && strings.HasPrefix(c.Location.URL, "azblob://"):
+		bad("Readers find %s by the name of its account, too. Add table_location = \"abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH\".", c.Location.URL)
+	}
+	return ds
+}
+
+// timeout bounds each call to a metastore.
+const timeout = 30 * time.Second
+
+// tableURI is where readers find the table.
+func (c *Config) tableURI(dir string) (string, error) {
+	l := c.Location.URL
+	scheme, rest, remote := strings.Cut(l, "://")
+	switch {
+	case c.Metastore.Location != "":
+		return strings.TrimRight(c.Metastore.Location, "/"), nil
+	case !remote:
+		if !filepath.IsAbs(l) {
+			l = filepath.Join(dir, l)
+		}
+		abs, err := filepath.Abs(l)
+		if err != nil {
+			return "", err
+		}
+		return "file://" + filepath.ToSlash(abs), nil
+	}
+	rest, _, _ = strings.Cut(rest, "?")
+	if scheme == "s3" {
+		scheme = "s3a" // what Hadoop calls it; s3:// was something else there
+	}
+	return scheme + "://" + strings.TrimRight(rest, "/"), nil
+}
+
+// sameURI compares locations as Hadoop does: "file:///a/" is "file:/a".
+func sameURI(a, b string) bool { return plainURI(a) == plainURI(b) }
+
+func plainURI(s string) string {
+	s = strings.TrimRight(s, "/")
+	for _, p := range []string{"file:///", "file:/"} {
+		if rest, ok := strings.CutPrefix(s, p); ok {
+			return "file:/" + strings.TrimLeft(rest, "/")
+		}
+	}
+	for _, p := range []string{"s3a://", "s3n://"} { // one store by several names
+		if rest, ok := strings.CutPrefix(s, p); ok {
+			return "s3://" + rest
+		}
+	}
+	return s
+}
+
+// RefusedPartitions is the answer that some partitions cannot be registered, while the others are.
+type RefusedPartitions struct{ Why map[string]error } // by path
+
+// Error gives the first, and how many there are.
+func (e *RefusedPartitions) Error() string {
+	paths := slices.Sorted(maps.Keys(e.Why))
+	text := paths[0] + ": " + e.Why[paths[0]].Error()
+	if n := len(paths) - 1; n > 0 {
+		text += fmt.Sprintf(" (and %d others)", n)
+	}
+	return text
+}
+
+// register is a Registrar over a metastore's client.
+type register struct {
+	*metastore.Client
+	db, table, uri string
+}
+
+var _ Registrar = (*register)(nil)
+
+// registrar gives who registers the partitions; nil if nobody does.
+func (c *Config) registrar(d sinks.Deps) (Registrar, error) {
+	if c.Metastore.Address == "" {
+		return nil, nil
+	}
+	r, err := c.register(d)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func (c *Config) register(d sinks.Deps) (*register, error) {
+	client, err := metastore.New(c.Metastore.Address, timeout)
+	if err != nil {
+		return nil, sinks.Permanent{Err: err}
+	}
+	uri, err := c.tableURI(d.Dir)
+	if err != nil {
+		return nil, sinks.Permanent{Err: err}
+	}
+	db, table := metastore.Name(c.Table)
+	return &register{client, db, table, uri}, nil
+}
+
+// refusalsMost is how many partitions are looked for one by one that a metastore refuses: when it
+// refuses more than that it refuses everything.
+const refusalsMost = 16
+
+// Register adds partitions, and sees that those that were there already are where the files are.
+func (r *register) Register(ctx context.Context, parts []Partition) error {
+	if len(parts) == 0 {
+		return nil
+	}
+	refused := &RefusedPartitions{Why: map[string]error{}}
+	if err := r.add(ctx, parts, refused); err != nil {
+		return err
+	}
+	if err := r.misplaced(ctx, parts, refused); err != nil {
+		return err
+	}
+	if len(refused.Why) > 0 {
+		return refused
+	}
+	return nil
+}
+
+// add adds partitions. Where a batch is refused, it finds out which of them are.
+func (r *register) add(ctx context.Context, parts []Partition, refused *RefusedPartitions) error {
+	all := make([]metastore.Partition, len(parts))
+	for i, p := range parts {
+		all[i] = metastore.Partition{Values: values(p), Location: r.at(p)}
+	}
+	err := r.AddPartitions(ctx, r.db, r.table, all)
+	var no *metastore.RefusedError
+	switch {
+	case err == nil:
+		return nil
+	case metastore.Absent(err):
+		return fmt.Errorf("%w. `keystone apply` makes the table", err)
+	case !errors.As(err, &no) || len(refused.Why) >= refusalsMost:
+		return err
+	case len(parts) == 1:
+		refused.Why[parts[0].Path] = err
+		return nil
+	}
+	half := len(parts) / 2
+	if err := r.add(ctx, parts[:half], refused); err != nil {
+		return err
+	}
+	return r.add(ctx, parts[half:], refused)
+}
+
+// misplaced finds partitions that the metastore has elsewhere: their readers do not see our files.
+func (r *register) misplaced(ctx context.Context, parts []Partition, refused *RefusedPartitions) error {
+	paths := make([]string, len(parts))
+	want := map[string]Partition{}
+	for i, p := range parts {
+		paths[i] = p.Path
+		want[strings.Join(values(p), "/\x00")] = p
+	}
+	there, err := r.NamedPartitions(ctx, r.db, r.table, paths)
+	if err != nil {
+		return err
+	}
+	for _, have := range there {
+		p, ok := want[strings.Join(have.Values, "/\x00")]
+		if ok && !sameURI(have.Location, r.at(p)) {
+			refused.Why[p.Path] = fmt.Errorf("the metastore has this partition at %s, so readers of the table do not see what is in %s. Move it (ALTER TABLE %s.%s PARTITION (…) SET LOCATION) or its files", have.Location, r.at(p), r.db, r.table)
+		}
+	}
+	return nil
+}
+
+func (r *register) at(p Partition) string { return r.uri + "/" + p.Path }
+
+// values gives a partition's values as the metastore has them.
+func values(p Partition) []string {
+	out := make([]string, len(p.Values))
+	for i, v := range p.Values {
+		if out[i] = v.Value; v.Null || v.Value == "" {
+			out[i] = storage.DefaultPartition
+		}
+	}
+	return out
+}
+
+// Trailing says which partitions are not registered though they have files, and why.
+func (s *Sink) Trailing() error { return s.catalog.trouble() }
+
+var _ sinks.Trailing = (*Sink)(nil)
