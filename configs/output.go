@@ -32,7 +32,29 @@ func checkSink(r *Route, s *Sink, diags *diag.Diagnostics) {
 	if !ok {
 		return
 	}
-	for _, m := range f.Misfits(r.Written()) {
+	misfits(r, s, f.Misfits(r.Written()), diags)
+}
+
+// checkUnited reports what of the route's output has no common form with what routes before it write to the sink.
+func (d *decoder) checkUnited(r *Route, s *Sink, diags *diag.Diagnostics) {
+	u, ok := s.Config.(sinks.Uniter)
+	if !ok {
+		return
+	}
+	var others []sinks.Writer
+	for _, a := range sorted(d.c.Routes) {
+		if a == r.Addr {
+			break
+		}
+		if o := d.c.Routes[a]; o.To.Addr == s.Addr {
+			others = append(others, sinks.Writer{Route: a.String(), Type: o.Written()})
+		}
+	}
+	misfits(r, s, u.Clashes(r.Written(), others), diags)
+}
+
+func misfits(r *Route, s *Sink, list []sinks.Misfit, diags *diag.Diagnostics) {
+	for _, m := range list {
 		rng := r.To.Range
 		if m.Path != "" {
 			rng = fieldRange(r, m.Path)

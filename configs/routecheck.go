@@ -86,6 +86,7 @@ func (d *decoder) linkRoute(r *Route, diags *diag.Diagnostics) {
 	}
 	if sink := d.c.Sinks[r.To.Addr]; sink != nil {
 		checkSink(r, sink, diags)
+		d.checkUnited(r, sink, diags)
 	}
 }
 

@@ -182,6 +182,19 @@ type Fitter interface {
 	Misfits(t types.Type) []Misfit
 }
 
+// Uniter is a Config whose destination has one form for what all routes write.
+type Uniter interface {
+	Config
+	// Clashes says which fields of a route's output have no common form with what other routes write.
+	Clashes(t types.Type, others []Writer) []Misfit
+}
+
+// Writer is a route that writes to a sink, with the type of what it writes.
+type Writer struct {
+	Route string // its address
+	Type  types.Type
+}
+
 // Misfit is one field of a route's output that a sink cannot write.
 type Misfit struct {
 	Path    string // of the field: "device.os"; "" for the event itself

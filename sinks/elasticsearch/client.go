@@ -2,6 +2,7 @@ package elasticsearch
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -108,7 +109,8 @@ func (c *client) close(ctx context.Context) {
 // request is one request; it may go to several nodes, one after the other.
 type request struct {
 	method, path, query string
-	packed              bool // with gzip
+	media               string // of the body; "": lines of JSON
+	packed              bool   // with gzip
 	length              int64
 	body                func() io.Reader // nil: none
 }
@@ -201,7 +203,7 @@ func (r *request) make(ctx context.Context, l *loan) (*http.Request, error) {
 	req.URL.RawQuery = r.query
 	if r.body != nil {
 		req.ContentLength = r.length
-		req.Header.Set("Content-Type", "application/x-ndjson")
+		req.Header.Set("Content-Type", cmp.Or(r.media, "application/x-ndjson"))
 		// So that net/http itself repeats what it could not write onto a connection that the node had closed.
 		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(lent{l, r.body()}), nil }
 	}

@@ -80,6 +80,12 @@ type Config struct {
 	DialTimeout    time.Duration
 	TLS            TLS
 	Auth           Auth
+
+	Template   Template
+	Lifecycle  Lifecycle
+	Aliases    []string
+	DataStream bool
+	OnDestroy  string
 }
 
 // TLS is how nodes with an https URL are spoken to.
@@ -101,7 +107,7 @@ type Auth struct {
 
 // Options declares them. The derived ones are in the order of the fields of columns.
 func (c *Config) Options() spec.Options {
-	return spec.Options{
+	return append(spec.Options{
 		spec.Strings("urls", &c.URLs, "URLs of nodes, all of one cluster. A node that cannot be reached is left out for a minute, then tried again.").Required().Eg(`["http://127.0.0.1:9200"]`).Also("hosts", "addresses", "brokers", "url", "endpoints"),
 		spec.Pattern("index", &c.Index, "Name of the index, the alias or the data stream; with placeholders over the output event, one index for each value. A data stream takes `action = \"create\"` alone.").Required().OverOutput().Eg(`"plays-{ts:2006.01.02}"`),
 		spec.Expr("id", &c.ID, "Id of the document. Unless said, it is derived from where the event was read, so that a repeat changes nothing.").OverOutput().Eg(`"user_id"`).Also("document_id", "_id"),
@@ -130,7 +136,7 @@ func (c *Config) Options() spec.Options {
 			spec.Sensitive("api_key", &c.Auth.APIKey, "API key, as Elasticsearch shows it under `encoded`.").Eg(`env("ELASTIC_API_KEY")`),
 			spec.Sensitive("token", &c.Auth.Token, "Token of a service account, or any other bearer token.").Eg(`env("ELASTIC_TOKEN")`),
 		}).Presence(&c.Auth.Written),
-	}
+	}, c.outsideOptions()...)
 }
 
 // columns says where in Record.Derived the sink's expressions are; -1 where there is none.
@@ -165,6 +171,7 @@ func (c *Config) Check() diag.Diagnostics {
 	c.checkURLs(&ds)
 	c.checkActions(&ds)
 	c.checkAuth(&ds)
+	c.checkOutside(&ds)
 	if c.Index.S == "" {
 		ds.Addf(c.Index.Range, codeIndex, "No name of an index", "index is empty. Name one, such as \"plays-{ts:2006.01.02}\".")
 	}
