@@ -433,8 +433,12 @@ func (r *runtime) observeCluster(ctx context.Context, c *configs.Cluster, topics
 		st := reconcile.State{Resource: t.resource, Health: reconcile.Running, Since: t.since, Kept: t.kept, Restarts: t.restarts, Lag: -1, Topic: reconcile.Topic{Name: t.name, Records: -1}}
 		switch {
 		case err != nil:
+			why := err
+			if t.err != nil && client.Silent(t.err) {
+				why = t.err // of a try that had more time than a look: it knows more
+			}
 			st.Health, st.Unreachable = reconcile.Degraded, c.Addr
-			st.Error = fmt.Sprintf("%s cannot be reached, so it is not known whether the topic %q is there and as it should be: %v", c.Addr, t.name, err)
+			st.Error = fmt.Sprintf("%s cannot be reached, so it is not known whether the topic %q is there and as it should be: %v", c.Addr, t.name, why)
 		case t.err != nil:
 			st.Health, st.Error = reconcile.Failed, t.err.Error()
 		default:
