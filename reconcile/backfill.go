@@ -42,4 +42,17 @@ type Backfill struct {
 	Counts map[string]int64 `json:"counts,omitempty"` // outcomes so far, of all its workers
 	Next   int64            `json:"next,omitempty"`   // row that it goes on at
 	Took   time.Duration    `json:"took_ns,omitempty"`
+
+	// Then is "live" where the route goes on behind the rows when they are through; it stands by until then.
+	Then    string    `json:"then,omitempty"`
+	Cut     time.Time `json:"cut,omitzero"`       // where it goes on is the first record of this time,
+	Ends    []Offset  `json:"ends,omitempty"`     // or these offsets
+	TopicID string    `json:"topic_id,omitempty"` // that they count in
+	Held    bool      `json:"held,omitempty"`     // the backfill has drained the route, and resumes it
+}
+
+// Offset is a place in a partition.
+type Offset struct {
+	Partition int32 `json:"partition"`
+	Offset    int64 `json:"offset"`
 }

@@ -30,7 +30,8 @@ import (
 // Kind is the entry of the catalog.
 func Kind() sinks.Kind {
 	return sinks.Kind{
-		Name: "hive",
+		Name:    "hive",
+		Letters: "makes rows durable together with the positions of the route that writes it, and a dead letter must be durable before",
 		Cannot: map[string]string{
 			"exactly_once": "files take part in no transaction of Kafka. With at_least_once each row is in the table exactly once already; only dead letters may repeat",
 			"at_most_once": "where reading goes on is stored with the rows, so nothing is lost and nothing is repeated. Use at_least_once",

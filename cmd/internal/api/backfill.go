@@ -26,6 +26,8 @@ type Backfill struct {
 	Since   time.Time `json:"since,omitzero"`
 	Until   time.Time `json:"until,omitzero"`
 	Rate    int64     `json:"rate,omitempty"` // rows a second at most
+	Then    string    `json:"then,omitempty"` // "live": the route goes on where the rows end
+	Cut     time.Time `json:"cut,omitzero"`   // with Then: what divides rows and records
 	Plan    bool      `json:"plan,omitempty"`
 	Who     string    `json:"who,omitempty"`
 }

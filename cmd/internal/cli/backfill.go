@@ -13,7 +13,7 @@ import (
 type backfillOptions struct {
 	scope
 	target
-	from, since, until                string
+	from, since, until, then, cut     string
 	rate                              int64
 	plan, detach, asJSON, autoApprove bool
 }
@@ -30,6 +30,7 @@ func (a *App) backfillCommand() *command {
 			"route falls behind. `keystone backfill list` shows how it stands; pause, resume and cancel steer it.",
 		Example: "  keystone backfill route.plays -from source.archive -since 2026-01-01 -until 2026-02-01 -plan\n" +
 			"  keystone backfill route.plays -from source.archive -rate 50000 -auto-approve\n" +
+			"  keystone backfill route.new -from source.archive -then live\n" +
 			"  keystone backfill list\n  keystone backfill pause route.plays",
 		Args: between(1, 2, "the address of a route, such as route.plays, and at most one directory"),
 		RunE: func(cmd *command, args []string) error {
@@ -52,6 +53,8 @@ func (a *App) backfillCommand() *command {
 	f.StringVar(&o.since, "since", "", "only rows whose event time is `TIME` or later, such as 2026-01-31 or 2026-01-31T08:00:00Z")
 	f.StringVar(&o.until, "until", "", "only rows whose event time is before `TIME`")
 	f.Int64Var(&o.rate, "rate", 0, "at most `N` rows a second (default as many as the route and its sink leave room for)")
+	f.StringVar(&o.then, "then", "", "\"live\": the route stands by, and goes on where the rows end: at the offsets that the table's own manifests have, or at -cut")
+	f.StringVar(&o.cut, "cut", "", "with -then live, for tables that Keystone did not write: rows from before `TIME`, and the stream from then on")
 	f.BoolVar(&o.plan, "plan", false, "only show what would be read")
 	f.BoolVar(&o.detach, "detach", false, "begin it, and do not wait for its end")
 	f.BoolVar(&o.asJSON, "json", false, "print JSON; it does not ask, so it needs -auto-approve or -plan")
@@ -84,6 +87,17 @@ func (o backfillOptions) ask(name string) (api.Backfill, error) {
 		if b.Until, err = parseTime(o.until); err != nil {
 			return b, usagef("-until %s: write a time such as 2026-01-31T08:00:00Z, or a day such as 2026-01-31", o.until)
 		}
+	}
+	if o.cut != "" {
+		if b.Cut, err = parseTime(o.cut); err != nil {
+			return b, usagef("-cut %s: write a time such as 2026-01-31T08:00:00Z, or a day such as 2026-01-31", o.cut)
+		}
+	}
+	if b.Then = o.then; b.Then != "" && b.Then != "live" {
+		return b, usagef("-then %s: the only thing that can follow is \"live\"", b.Then)
+	}
+	if b.Then == "" && o.cut != "" {
+		return b, usagef("-cut divides the rows from what the live route reads: it goes with -then live")
 	}
 	if !b.Since.IsZero() && !b.Until.IsZero() && !b.Since.Before(b.Until) {
 		return b, usagef("-since %s is not before -until %s", o.since, o.until)

@@ -124,19 +124,33 @@ func (p *plant) reading(w warehouse, route *configs.Route, b reconcile.Backfill)
 
 // Backfill begins a backfill, or tells what one would read.
 func (s *server) Backfill(ctx context.Context, o api.Backfill) (api.Backfilling, error) {
-	_, route, source, w, err := s.backfillOf(o)
+	cfg, route, source, w, err := s.backfillOf(o)
 	if err != nil {
 		return api.Backfilling{}, err
 	}
 	b := reconcile.Backfill{ID: rand.Text()[:10], Addr: route.Addr, Source: source.Addr.String(), Since: o.Since, Until: o.Until, Rate: o.Rate, Who: o.Who,
-		At: time.Now().UTC(), Phase: reconcile.BackfillRunning}
+		At: time.Now().UTC(), Phase: reconcile.BackfillRunning, Then: o.Then, Cut: o.Cut}
+	if !o.Cut.IsZero() && (o.Until.IsZero() || o.Until.After(o.Cut)) {
+		b.Until = o.Cut
+	}
 	r, d := s.plant.reading(w, route, b)
-	if (!o.Since.IsZero() || !o.Until.IsZero()) && r.EventTime == "" {
-		return api.Backfilling{}, fmt.Errorf("%w: -since and -until go by the time of events, and %s does not say which column that is: set event_time", api.ErrUnsupported, source.Addr)
+	if (!b.Since.IsZero() || !b.Until.IsZero()) && r.EventTime == "" {
+		return api.Backfilling{}, fmt.Errorf("%w: -since, -until and -cut go by the time of events, and %s does not say which column that is: set event_time", api.ErrUnsupported, source.Addr)
 	}
 	files, err := parquet.Plan(ctx, r, d)
 	if err != nil {
 		return api.Backfilling{}, err
+	}
+	notes := s.backfillNotes(route)
+	if b.Then != "" {
+		var more []string
+		if files, more, err = s.then(ctx, cfg, route, &b, r, files); err != nil {
+			return api.Backfilling{}, err
+		}
+		notes = append(notes[:1:1], more...)
+		if h := s.runtime.holdOf(route.Addr); h == nil || h.Kind != reconcile.HoldDrain {
+			notes = append(notes, "the route is drained until then")
+		}
 	}
 	for _, f := range files {
 		b.Files++
@@ -144,7 +158,7 @@ func (s *server) Backfill(ctx context.Context, o api.Backfill) (api.Backfilling,
 		b.Rows += f.Kept
 		b.Total += f.Rows
 	}
-	out := api.Backfilling{FormatVersion: api.FormatVersion, Addr: route.Addr.String(), Backfill: b, Notes: s.backfillNotes(route)}
+	out := api.Backfilling{FormatVersion: api.FormatVersion, Addr: route.Addr.String(), Backfill: b, Notes: notes}
 	if b.Rate > 0 {
 		out.LeftMs = int64(math.Ceil(float64(b.Rows) / float64(b.Rate) * 1000))
 	}
@@ -158,10 +172,11 @@ func (s *server) Backfill(ctx context.Context, o api.Backfill) (api.Backfilling,
 	if err != nil {
 		return out, err
 	}
-	// What an earlier backfill left of its positions counts in other files.
-	if err := s.state.DropPositions(ctx, backfillAddr(route.Addr)); err != nil {
-		return out, err
+	if b.Then != "" {
+		h := s.runtime.holdOf(route.Addr)
+		b.Held = h == nil || h.Kind != reconcile.HoldDrain // whoever drained it has it drained
 	}
+	out.Backfill = b
 	old, begun, err := s.state.BeginBackfill(ctx, b, list, reconcile.AuditEntry{Time: b.At, Who: b.Who, Action: "backfill", Addr: route.Addr.String(),
 		Serial: s.goals.State().Revision.Serial, Detail: backfillWords(b)})
 	if err != nil {
@@ -169,6 +184,15 @@ func (s *server) Backfill(ctx context.Context, o api.Backfill) (api.Backfilling,
 	}
 	if !begun {
 		return out, fmt.Errorf("%w: a backfill of %s by %s is under way since %s; cancel it, or wait for its end", api.ErrUnsupported, route.Addr, old.Who, old.At.Format(time.RFC3339))
+	}
+	// What an earlier backfill left of its positions counts in other files.
+	err = s.state.DropPositions(ctx, backfillAddr(route.Addr))
+	if err == nil && b.Held {
+		err = s.operate(ctx, b.Addr, api.Operate{Verb: api.Drain, Who: b.Who}, s.goals.State().Revision.Serial)
+	}
+	if err != nil {
+		b.Phase, b.Error, b.Ended = reconcile.BackfillFailed, err.Error(), time.Now().UTC()
+		return out, errors.Join(err, s.state.SaveBackfill(ctx, b, nil))
 	}
 	s.launchBackfill(b)
 	return out, nil
@@ -360,6 +384,12 @@ func (s *server) runBackfill(ctx context.Context, r *backfilling) {
 	for {
 		progress := processedNow(r)
 		err := s.backfillOnce(ctx, r)
+		if err == nil && ctx.Err() == nil && r.state.Then != "" {
+			r.mu.Lock()
+			r.activity = "hands over to the live route"
+			r.mu.Unlock()
+			err = s.handOver(ctx, r.state)
+		}
 		if processedNow(r) > progress {
 			wait = backfillRetryMin
 		}
