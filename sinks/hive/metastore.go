@@ -26,10 +26,10 @@ type Metastore struct {
 
 func (m *Metastore) options() spec.Options {
 	return spec.Options{
-		spec.String("metastore", &m.Address, "Hive Metastore that knows the table: `thrift://HOST:PORT`, or several with commas between that are tried in turn. The database and the external table are made and get new columns by `keystone apply`, and partitions are registered when they have files. While it does not answer files land all the same, and are registered later.").
-			Default("").Eg(`"thrift://metastore.example:9083"`).Also("metastore_uri", "metastore_uris", "hive_metastore"),
-		spec.String("table_location", &m.Location, "Where those who ask the metastore find `location`: a URI in the words of Hadoop. Empty is `file://FOLDER`, `s3a://BUCKET/PATH` or `gs://BUCKET/PATH`; `azblob://` needs it.").
-			Default("").Eg(`"abfss://warehouse@account.dfs.core.windows.net/plays"`),
+		spec.String("metastore", &m.Address, "Hive Metastore that knows the table: `thrift://HOST:PORT`, or several with commas between that are tried in turn. It needs `table`. The database and the external table are made and get new columns by `keystone apply`, and partitions are registered when they have files. While it does not answer files land all the same, and are registered later.").
+			Default("").Also("metastore_uri", "metastore_uris", "hive_metastore"),
+		spec.String("table_location", &m.Location, "Where those who ask the metastore find `location`: a URI in the words of Hadoop. Empty is `file://FOLDER`, `s3a://BUCKET/PATH` or `gs://BUCKET/PATH`; `azblob://` needs it: `abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH`.").
+			Default(""),
 		spec.Enum("on_destroy", &m.OnDestroy, "Whether the table goes out of the metastore when the block does, if Keystone made it. The files stay either way.", "keep", "delete").Default("keep"),
 	}
 }
