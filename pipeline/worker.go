@@ -162,6 +162,9 @@ func (w *Worker) swap(next *plan) {
 // Source gives what the worker reads.
 func (w *Worker) Source() sources.Source { return w.spec.Source }
 
+// Sink gives what the worker writes to.
+func (w *Worker) Sink() sinks.Sink { return w.spec.Sink }
+
 // Pause stops reading until Resume; what is in flight goes on.
 func (w *Worker) Pause() { w.hold(true) }
 

@@ -73,6 +73,14 @@ type Checkpointer interface {
 	Sync(ctx context.Context) (state []byte, err error)
 }
 
+// Typed is a Sink whose form depends on the type of what is written, as the columns of a file do.
+type Typed interface {
+	Sink
+	// Takes tells whether events of another type than Deps.Type are written as if the sink had been made for
+	// it. Where they are not, a route whose program changes while it runs gets a new sink.
+	Takes(t types.Type) bool
+}
+
 // Finisher is a Sink that is told that a run is complete: the source ended or
 // the limit was reached, and everything is settled and committed. Finish
 // comes after the last Sync and before Close, and not at all when the run was interrupted or failed.

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"keystone/dsl/types"
 	"keystone/pipeline/record"
 	"keystone/sinks"
 	"keystone/sinks/hive/rows"
@@ -55,7 +56,10 @@ type Sink struct {
 	spoolEr error                   // why encoded bytes cannot go to disk; nil if they can
 }
 
-var _ sinks.Chained = (*Sink)(nil)
+var (
+	_ sinks.Chained = (*Sink)(nil)
+	_ sinks.Typed   = (*Sink)(nil)
+)
 
 func newSink(c Config, d sinks.Deps, schema *rows.Schema, r Registrar) *Sink {
 	log := d.Log
@@ -76,6 +80,12 @@ func newSink(c Config, d sinks.Deps, schema *rows.Schema, r Registrar) *Sink {
 	s.place = func(ctx context.Context) (storage.Store, error) { return c.Location.Open(ctx, d.Dir, d.Resolve) }
 	s.catalog = newCatalog(r, log)
 	return s
+}
+
+// Takes tells whether events of a type have the same columns.
+func (s *Sink) Takes(t types.Type) bool {
+	schema, problems := s.cfg.schema(t)
+	return len(problems) == 0 && s.schema.Equal(schema)
 }
 
 func (s *Sink) isTime(column string) bool { return s.timed[column] }

@@ -15,6 +15,7 @@ import (
 	"keystone/dsl"
 	"keystone/pipeline"
 	"keystone/reconcile"
+	"keystone/sinks"
 	"keystone/sources"
 	"keystone/sources/kafka/admin"
 	"keystone/sources/kafka/client"
@@ -317,6 +318,9 @@ func (r *runtime) swap(u *unit, goal *configs.Config, route *configs.Route, c re
 	}
 	if s, ok := w.Source().(sources.Pruner); ok && !s.Pruned().Covers(dsl.ScanOf(route.Checked)) {
 		return false // another one reads what this one leaves out
+	}
+	if s, ok := w.Sink().(sinks.Typed); ok && !s.Takes(route.Written()) {
+		return false // another one has the columns for what is new
 	}
 	program, err := dsl.Compile(route.Checked)
 	if err != nil {
