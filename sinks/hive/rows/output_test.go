@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	parquet "github.com/apache/arrow/go/v15/parquet/file"
+	"golang.org/x/sync/errgroup"
 )
 
 // limited fails when more than so many bytes are written, and is one who must not be closed.
@@ -142,6 +143,42 @@ func TestFiles(t *testing.T) {
 	}
 }
 
+// TestFull has a file reach the row groups that the format counts: what was taken is in it.
+func TestFull(t *testing.T) {
+	typ := parse(t, "object({n = int})")
+	var out bytes.Buffer
+	w := NewWriter(&out, mustSchema(t, typ), Options{Compression: None, RowGroupRows: 100})
+	for i := range groupsMax - 1 {
+		if err := w.Append(fmt.Appendf(nil, `{"n":%d}`, i)); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	taken := groupsMax - 1
+	for {
+		err := w.Append(fmt.Appendf(nil, `{"n":%d}`, taken))
+		if errors.Is(err, ErrFull) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Flush(); !errors.Is(err, ErrFull) {
+			t.Fatalf("a row group too many: %v", err)
+		}
+		taken++
+	}
+	stats, err := w.Close()
+	if err != nil || stats.RowGroups != groupsMax || taken != groupsMax-1+100 {
+		t.Fatalf("%d taken; %+v, %v", taken, stats, err)
+	}
+	f, err := parquet.NewParquetReader(bytes.NewReader(out.Bytes()))
+	if err != nil || f.NumRows() != int64(taken) || *stats.Columns[0].Max != fmt.Sprint(taken-1) {
+		t.Errorf("%v, %v", stats, err)
+	}
+}
+
 // TestEmptyText has the empty text as the only value, and as a bound.
 func TestEmptyText(t *testing.T) {
 	var out bytes.Buffer
@@ -204,6 +241,42 @@ func TestFallback(t *testing.T) {
 		}
 		if got := fmt.Sprint(row); got != fmt.Sprintf("map[n:%d s:value %d]", v, v) {
 			t.Fatalf("row %d: %s", i, got)
+		}
+	}
+}
+
+// TestPoolIsForAll has writers of several goroutines share a pool; the race detector looks on.
+func TestPoolIsForAll(t *testing.T) {
+	typ := parse(t, "object({n = int, s = string, o = optional(string)})")
+	s, pool := mustSchema(t, typ), NewPool()
+	var group errgroup.Group
+	var files [4][3]bytes.Buffer
+	for g := range files {
+		group.Go(func() error {
+			for f := range files[g] {
+				w := NewWriter(&files[g][f], s, Options{Pool: pool, PageBytes: 1 << 10, RowGroupRows: 700})
+				for i := range 2000 {
+					if err := w.Append(fmt.Appendf(nil, `{"n":%d,"s":"%d of %d"}`, i, i, g)); err != nil {
+						return err
+					}
+				}
+				if _, err := w.Close(); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	for g := range files {
+		for f := range files[g] {
+			for i, row := range readBack(t, files[g][f].Bytes(), typ) {
+				if want := fmt.Sprintf("map[n:%d o:<nil> s:%d of %d]", i, i, g); fmt.Sprint(row) != want {
+					t.Fatalf("row %v, want %s", row, want)
+				}
+			}
 		}
 	}
 }

@@ -67,6 +67,7 @@ type Writer struct {
 	fault     *RowError // of the event that is being appended
 	err       error     // what ended the file
 	closed    bool
+	full      bool // only Close may write one more row group
 
 	held    int // memory of the columns when it was last counted
 	pending int // bytes of events since then
@@ -91,15 +92,23 @@ const (
 	countBytes = 8 << 10
 )
 
-// ErrFull says that a file has as many row groups as the format counts: close it and begin another.
+// groupsMax is how many row groups a file has: they are counted in 16 bits. Close may write the last of them.
+const groupsMax = math.MaxInt16
+
+// ErrFull says that a file has as many row groups as it can: close it and begin another.
+// What was taken is still in it; the event that Append got is not.
 var ErrFull = errors.New("the file has as many row groups as it can")
 
 // Append takes one event, raw JSON. The error is a *RowError if the event does not fit, and then the
-// writer is unchanged; any other error is of the output, stays, and means that the file is lost.
+// writer is unchanged; ErrFull if another file is needed for it; any other error is of the output, stays, and means that
+// the file is lost.
 // The event's memory is not kept.
 func (w *Writer) Append(event []byte) error {
 	if w.err != nil {
 		return w.err
+	}
+	if w.full && w.over() {
+		return ErrFull
 	}
 	sc := w.parser.scanners[0]
 	if err := sc.Scan(event); err != nil {
@@ -155,10 +164,15 @@ func (w *Writer) look() error {
 		w.pool.release(e)
 	}
 	w.held = w.count()
-	if w.held >= w.opts.RowGroupBytes || w.groupRows >= w.opts.RowGroupRows {
+	if w.over() && !w.full {
 		return w.Flush()
 	}
 	return nil
+}
+
+// over tells that the open row group has reached a bound.
+func (w *Writer) over() bool {
+	return w.held >= w.opts.RowGroupBytes || w.groupRows >= w.opts.RowGroupRows
 }
 
 // What a column takes beside its buffers, and what the footer will say of each chunk that is written.
@@ -190,11 +204,15 @@ func (w *Writer) RowGroups() int { return w.file.groups }
 // Flush writes what is in memory as a row group. Small row groups make slow
 // files: it is for when memory is short.
 func (w *Writer) Flush() error {
+	if w.err == nil && w.groupRows > 0 && w.full {
+		return ErrFull
+	}
+	return w.flush()
+}
+
+func (w *Writer) flush() error {
 	if w.err != nil || w.groupRows == 0 {
 		return w.err
-	}
-	if w.file.groups == math.MaxInt16 {
-		return ErrFull
 	}
 	e := w.pool.encoder()
 	for i := range w.columns {
@@ -215,6 +233,7 @@ func (w *Writer) Flush() error {
 		w.nulls[i] += int64(c.nulls)
 		c.reset()
 	}
+	w.full = w.file.groups >= groupsMax-1
 	w.rows += int64(w.groupRows)
 	w.groupRows, w.since, w.pending = 0, 0, 0
 	w.held = w.count()
@@ -241,7 +260,7 @@ func (w *Writer) Close(metadata ...KeyValue) (FileStats, error) {
 		return FileStats{}, errors.New("the file is closed already")
 	}
 	w.closed = true
-	err := w.Flush()
+	err := w.flush()
 	if err == nil {
 		if err = w.file.close(metadata); err != nil {
 			err = fmt.Errorf("write the footer: %w", err)
