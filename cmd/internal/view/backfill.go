@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"keystone/cmd/internal/api"
-	"keystone/configs/spec"
 	"keystone/reconcile"
 )
 
@@ -15,7 +14,7 @@ import (
 func BackfillPlan(w io.Writer, s Style, b api.Backfilling) error {
 	var out strings.Builder
 	fmt.Fprintf(&out, "%s would be run over %s:\n\n", s.paint(printable(b.Addr), bold), printable(b.Source))
-	fmt.Fprintf(&out, "  %s %s in %s %s, %s\n", Count(b.Rows), plural(b.Rows, "row", "rows"), Count(int64(b.Files)), plural(int64(b.Files), "file", "files"), spec.FormatBytes(b.Bytes))
+	fmt.Fprintf(&out, "  %s %s in %s %s, %s\n", Count(b.Rows), plural(b.Rows, "row", "rows"), Count(int64(b.Files)), plural(int64(b.Files), "file", "files"), Bytes(b.Bytes))
 	if left := b.Total - b.Rows; left > 0 {
 		fmt.Fprintf(&out, "  %s further %s of these files are not read: none can pass\n", Count(left), plural(left, "row", "rows"))
 	}
@@ -27,10 +26,9 @@ func BackfillPlan(w io.Writer, s Style, b api.Backfilling) error {
 			fmt.Fprintf(&out, "  %s %s\n", x.what, x.at.UTC().Format(time.RFC3339))
 		}
 	}
-	switch {
-	case b.Rate > 0:
+	if b.Rate > 0 {
 		fmt.Fprintf(&out, "  at most %s rows a second: at least %s\n", Count(b.Rate), Age(time.Duration(b.LeftMs)*time.Millisecond))
-	default:
+	} else {
 		out.WriteString("  as fast as the route and its sink leave room for\n")
 	}
 	for _, n := range b.Notes {
@@ -38,6 +36,23 @@ func BackfillPlan(w io.Writer, s Style, b api.Backfilling) error {
 	}
 	_, err := io.WriteString(w, out.String())
 	return err
+}
+
+// Bytes writes a size for people: 208 KiB, 1.3 GiB.
+func Bytes(n int64) string {
+	if n < 1<<10 {
+		return fmt.Sprintf("%d bytes", n)
+	}
+	x, units := float64(n), []string{"KiB", "MiB", "GiB", "TiB", "PiB"}
+	for i, u := range units {
+		if x /= 1 << 10; x < 1<<10 || i == len(units)-1 {
+			if x < 10 {
+				return fmt.Sprintf("%.1f %s", x, u)
+			}
+			return fmt.Sprintf("%.0f %s", x, u)
+		}
+	}
+	return ""
 }
 
 // BackfillLine is how a backfill stands, in a line for a terminal.
