@@ -90,7 +90,9 @@ func metastoreServer(t *testing.T) *server {
 	}
 	s := &server{t: t, data: t.TempDir()}
 	s.start()
-	t.Cleanup(func() { _ = exec.Command(os.Getenv("KEYSTONE_TEST_METASTORE_SH"), "stop", "--kill", "--data", s.data).Run() })
+	t.Cleanup(func() {
+		_ = exec.Command(os.Getenv("KEYSTONE_TEST_METASTORE_SH"), "stop", "--kill", "--data", s.data).Run()
+	})
 	return s
 }
 
