@@ -203,7 +203,7 @@ func TestRealMetastore(t *testing.T) {
 	settle(t, s, position(0, 3))
 	eventually(t, "trouble is told", func() error {
 		if err := s.Trailing(); err == nil || !strings.Contains(err.Error(), "1 partitions are not in the metastore yet") {
-			return fmt.Errorf("told %v", err)
+			return fmt.Errorf("told: %w", err)
 		}
 		return nil
 	})
@@ -263,7 +263,7 @@ func TestRealMetastore(t *testing.T) {
 	settle(t, s, position(0, 14))
 	eventually(t, "a partition elsewhere is told", func() error {
 		if err := s.Trailing(); err == nil || !strings.Contains(err.Error(), "SET LOCATION") {
-			return fmt.Errorf("told %v", err)
+			return fmt.Errorf("told: %w", err)
 		}
 		return nil
 	})
