@@ -45,7 +45,7 @@ func TestRealSpark(t *testing.T) {
 	settle(t, s, position(0, 700))
 	eventually(t, "all is registered", func() error {
 		if !s.catalog.idle() {
-			return fmt.Errorf("not yet: %v", s.Trailing())
+			return fmt.Errorf("not yet: %w", s.Trailing())
 		}
 		return nil
 	})
