@@ -157,7 +157,7 @@ func TestRandomLives(t *testing.T) {
 	for name, newWorld := range worlds {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(6) {
-				random := rand.New(rand.NewPCG(seed, 3))
+				random, pauses := rand.New(rand.NewPCG(seed, 3)), rand.New(rand.NewPCG(seed, 4))
 				flaky := func(rate int) storagetest.Hook {
 					return func(storagetest.Op) storagetest.Action { // under the gate's lock
 						if random.IntN(rate) == 0 {
@@ -175,7 +175,7 @@ func TestRandomLives(t *testing.T) {
 							s := testSink(t, w.store(), testConfig(t, func(c *Config) { c.MaxOpenPartitions, c.RollRows = 2, 20 }))
 							go func() { zombies <- life(ctx, s, parts, total, 1+int64(seed%40)) }()
 						}
-						time.Sleep(time.Duration(1+random.IntN(400)) * time.Millisecond)
+						time.Sleep(time.Duration(1+pauses.IntN(400)) * time.Millisecond)
 						if seed%2 == 0 {
 							w.crash()
 						}

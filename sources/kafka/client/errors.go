@@ -49,12 +49,18 @@ func (o Options) Explain(what string, err error) error {
 		return fmt.Errorf("%s: %s closed the connection; it may have refused the credentials (SASL %s): %w", what, at, o.mechanismName(), err)
 	case errors.Is(err, io.EOF):
 		return fmt.Errorf("%s: %s closed the connection: %w", what, at, err)
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), timedOut(err):
 		return fmt.Errorf("%s: no answer from %s in time: %w", what, at, err)
 	case strings.Contains(err.Error(), dialing):
 		return fmt.Errorf("%s: cannot connect to %s; does it run there? %w", what, at, err)
 	}
 	return fmt.Errorf("%s on %s: %w", what, at, err)
+}
+
+// timedOut tells a connection on which nothing came within its time.
+func timedOut(err error) bool {
+	var e net.Error
+	return errors.As(err, &e) && e.Timeout()
 }
 
 func (o Options) mechanismName() string {
