@@ -73,6 +73,7 @@ func (w *Worker) read(ctx context.Context) (ended bool, err error) {
 			}
 			continue // its linger passed
 		}
+		w.heed()
 		p = w.plan.Load()
 		if p.portion(in.Records) < records {
 			w.trickle(in, serial)
@@ -86,6 +87,18 @@ func (w *Worker) read(ctx context.Context) (ended bool, err error) {
 		}
 	}
 	return left == 0, nil
+}
+
+// heed keeps what was read until the worker is not paused.
+//
+// A: Read waits for records. B: Pause, and whoever paused the route sees that it is. C: a record is
+// written. A: Read returns it. Nobody expects it at the sink before Resume.
+func (w *Worker) heed() {
+	w.mu.Lock()
+	defer w.unlock()
+	for w.held && !w.stopping {
+		w.changed.Wait()
+	}
 }
 
 // keepRecords is how many records' memory the reader keeps while nothing comes.

@@ -126,6 +126,38 @@ func TestSwapAtBatchBoundary(t *testing.T) {
 	})
 }
 
+// What was asked for before a pause, and comes after it, waits for the end of the pause; or it is read again.
+func TestPauseWhileReading(t *testing.T) {
+	in(t, func(t *testing.T) {
+		src := newMemSource(1).add(0, "v0")
+		src.endless = true
+		g := newRig(src, newMemSink(), testRoute())
+		g.start(t.Context())
+		synctest.Wait() // it waits within Read
+		g.w.Pause()
+		src.add(0, "v1")
+		synctest.Wait()
+		if got := g.sink.values(0); !slices.Equal(got, []string{"v0"}) {
+			t.Errorf("delivered %v while paused", got)
+		}
+		g.w.Resume()
+		synctest.Wait()
+		if got := g.sink.values(0); !slices.Equal(got, []string{"v0", "v1"}) {
+			t.Errorf("delivered %v", got)
+		}
+		g.w.Pause()
+		src.add(0, "v2")
+		synctest.Wait()
+		if err := g.w.Drain(t.Context()); err != nil {
+			t.Error(err)
+		}
+		g.wait(t)
+		if got := g.sink.values(0); len(got) != 2 || src.committedAt(0) != 2 {
+			t.Errorf("delivered %v, committed %d", got, src.committedAt(0))
+		}
+	})
+}
+
 func TestExactlyOnceIsRefused(t *testing.T) {
 	g := newRig(newMemSource(1), newMemSink(), testRoute(func(r *configs.Route) { r.Delivery.Guarantee = configs.ExactlyOnce }))
 	if err := g.w.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "a stream on the same cluster") {
