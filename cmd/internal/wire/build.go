@@ -110,6 +110,23 @@ func (p *plant) build(ctx context.Context, j job) (w *pipeline.Worker, flush fun
 	return pipeline.New(s), flush, nil
 }
 
+// beside gives what a worker that runs beside that of its route has in common with it: the program, the sink, the dead letters.
+// The kind of the sink comes with it. Source, positions and log are the caller's.
+func (p *plant) beside(ctx context.Context, j job) (s pipeline.Spec, sinkKind string, err error) {
+	r := j.route
+	s = pipeline.Spec{Route: r, Revision: j.revision}
+	if s.Program, err = dsl.Compile(r.Checked); err != nil {
+		return s, "", fmt.Errorf("compile %s: %w", r.Addr, err)
+	}
+	if s.Sink, sinkKind, err = p.sink(ctx, j); err != nil {
+		return s, "", fmt.Errorf("%s: %w", r.To.Addr, err)
+	}
+	if s.DeadLetters, err = p.deadLetters(ctx, j); err != nil {
+		return s, "", fmt.Errorf("dead letters of %s: %w", r.Addr, err)
+	}
+	return s, sinkKind, nil
+}
+
 // owner is whose positions the worker keeps.
 func (j job) owner() addr.Addr {
 	if !j.as.IsZero() {

@@ -10,7 +10,6 @@ import (
 	"keystone/cmd/internal/api"
 	"keystone/configs"
 	"keystone/configs/addr"
-	"keystone/dsl"
 	"keystone/pipeline"
 	"keystone/reconcile"
 	"keystone/reconcile/store"
@@ -284,21 +283,13 @@ func queryWords(o api.Replay) string {
 // letters, and letters for a source.
 func (p *plant) buildReplay(ctx context.Context, j job, source *replaySource, sinkKind string, alone bool) (*pipeline.Worker, error) {
 	r := j.route
-	program, err := dsl.Compile(r.Checked)
+	s, _, err := p.beside(ctx, j)
 	if err != nil {
-		return nil, fmt.Errorf("compile %s: %w", r.Addr, err)
+		return nil, err
 	}
-	sink, _, err := p.sink(ctx, j)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", r.To.Addr, err)
-	}
-	letters, err := p.deadLetters(ctx, j)
-	if err != nil {
-		return nil, fmt.Errorf("dead letters of %s: %w", r.Addr, err)
-	}
-	s := pipeline.Spec{Route: r, Program: program, Revision: j.revision, Source: source, Sink: sink, Log: p.log.With("route", r.Addr.String(), "replay", true)}
-	if letters != nil {
-		s.DeadLetters = replayLetters{letters, source}
+	s.Source, s.Log = source, p.log.With("route", r.Addr.String(), "replay", true)
+	if s.DeadLetters != nil {
+		s.DeadLetters = replayLetters{s.DeadLetters, source}
 	}
 	if alone {
 		s.Positions = sinkState{p.positions(sourceName(r, kindOf(j.cfg, r.From.Addr)), r.To.Addr.String()+" "+sinkKind)}
