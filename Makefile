@@ -58,7 +58,7 @@ mutants: ## make each deliberate mistake in the protocol; the simulation has to 
 
 lint: $(GOLANGCI) ## run go vet and golangci-lint
 	go vet $(PACKAGES)
-	$(GOLANGCI) run
+	GOLANGCI_LINT_CACHE=$(CACHE)/golangci-lint $(GOLANGCI) run
 
 $(GOLANGCI):
 	GOBIN=$(CACHE)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
