@@ -1,5 +1,5 @@
-// Package kafka reads a topic as a member of a consumer group, or given
-// partitions of it without one (Tap).
+// Package kafka reads a topic as a member of a consumer group (Source), or
+// without one: for who keeps the positions (Direct), or only looks (Tap).
 //
 // # Who owns what
 //
@@ -104,8 +104,12 @@ func (c *Config) New(d sources.Deps) (sources.Source, error) {
 	if err := c.Check().Err(); err != nil {
 		return nil, err
 	}
+	return c.source(d), nil
+}
+
+func (c Config) source(d sources.Deps) *Source {
 	s := &Source{
-		cfg:     *c,
+		cfg:     c,
 		log:     d.Log,
 		lanes:   map[int32]*lane{},
 		rewinds: map[int32]string{},
@@ -119,7 +123,7 @@ func (c *Config) New(d sources.Deps) (sources.Source, error) {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.cfg.defaults()
-	return s, nil
+	return s
 }
 
 func (c *Config) defaults() {

@@ -34,6 +34,8 @@ var cases = []struct {
 	{"usurped", testUsurped},
 	{"stay", testStay},
 	{"contract", testContract},
+	{"contract without a group", testContractDirect},
+	{"without a group", testDirect},
 	{"route", testRoute},
 	{"rebalance", testRebalance},
 	{"rebalance, dynamic", testRebalanceDynamic},

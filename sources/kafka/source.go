@@ -64,7 +64,7 @@ func (s *Source) Open(ctx context.Context, from []record.Position, l sources.Lis
 	if s.start, err = parseStart(s.cfg.Start); err != nil {
 		return sources.Fatal{Err: err}
 	}
-	if err := s.connect(ctx); err != nil {
+	if err := s.connect(ctx, s.inGroup()...); err != nil {
 		return err
 	}
 	if err := s.resolveStart(ctx, from); err != nil {
@@ -80,8 +80,33 @@ func (s *Source) Open(ctx context.Context, from []record.Position, l sources.Lis
 	return nil
 }
 
-// connect makes the client and looks at the topic.
-func (s *Source) connect(ctx context.Context) error {
+// inGroup gives the options of a member of the group.
+func (s *Source) inGroup() []kgo.Opt {
+	opts := []kgo.Opt{
+		kgo.ConsumerGroup(s.cfg.Group),
+		kgo.Balancers(kgo.CooperativeStickyBalancer()),
+		kgo.DisableAutoCommit(),
+		kgo.SessionTimeout(s.cfg.SessionTimeout),
+		kgo.RebalanceTimeout(s.cfg.RebalanceTimeout),
+		kgo.HeartbeatInterval(min(3*time.Second, s.cfg.SessionTimeout/3)),
+		// Partitions change hands only while no fetch is between the library
+		// and the lanes: see poll.
+		kgo.BlockRebalanceOnPoll(),
+		kgo.AdjustFetchOffsetsFn(s.adjust),
+		kgo.OnOffsetsFetched(s.fetched),
+		kgo.OnPartitionsAssigned(s.assigned),
+		kgo.OnPartitionsRevoked(s.revoked),
+		kgo.OnPartitionsLost(s.lost),
+	}
+	opts = append(opts, s.membership()...)
+	if s.cfg.Protocol == Consumer {
+		opts = append(opts, kgo.ServerSideBalancer())
+	}
+	return opts
+}
+
+// connect makes the client, by options that say how it reads, and looks at the topic.
+func (s *Source) connect(ctx context.Context, reads ...kgo.Opt) error {
 	opts, err := s.cfg.Client.Kgo(&s.health)
 	if err != nil {
 		return sources.Fatal{Err: fmt.Errorf("topic %s: %w", s.cfg.Topic, err)}
@@ -90,13 +115,8 @@ func (s *Source) connect(ctx context.Context) error {
 	if s.cfg.ReadCommitted {
 		isolation = kgo.ReadCommitted()
 	}
+	opts = append(opts, reads...)
 	opts = append(opts,
-		kgo.ConsumerGroup(s.cfg.Group),
-		kgo.Balancers(kgo.CooperativeStickyBalancer()),
-		kgo.DisableAutoCommit(),
-		kgo.SessionTimeout(s.cfg.SessionTimeout),
-		kgo.RebalanceTimeout(s.cfg.RebalanceTimeout),
-		kgo.HeartbeatInterval(min(3*time.Second, s.cfg.SessionTimeout/3)),
 		kgo.FetchIsolationLevel(isolation),
 		kgo.FetchMaxBytes(s.cfg.FetchBytes),
 		kgo.FetchMaxPartitionBytes(min(s.cfg.FetchBytes, 4<<20)),
@@ -109,19 +129,7 @@ func (s *Source) connect(ctx context.Context) error {
 		kgo.KeepControlRecords(),
 		// The library hides that a topic has vanished.
 		kgo.KeepRetryableFetchErrors(),
-		// Partitions change hands only while no fetch is between the library
-		// and the lanes: see poll.
-		kgo.BlockRebalanceOnPoll(),
-		kgo.AdjustFetchOffsetsFn(s.adjust),
-		kgo.OnOffsetsFetched(s.fetched),
-		kgo.OnPartitionsAssigned(s.assigned),
-		kgo.OnPartitionsRevoked(s.revoked),
-		kgo.OnPartitionsLost(s.lost),
 	)
-	opts = append(opts, s.membership()...)
-	if s.cfg.Protocol == Consumer {
-		opts = append(opts, kgo.ServerSideBalancer())
-	}
 	if s.cl, err = kgo.NewClient(opts...); err != nil {
 		return sources.Fatal{Err: fmt.Errorf("topic %s: %w", s.cfg.Topic, err)}
 	}
