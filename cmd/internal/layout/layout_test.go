@@ -29,6 +29,7 @@ var leaves = map[string][]string{
 	"pipeline/record":   {},
 	"pipeline/json":     {},
 	"pipeline/mutation": {},
+	"pipeline/state":    {"pipeline/record"},
 }
 
 // parents may be imported by the packages below them only as said here.
@@ -68,6 +69,7 @@ var vendors = map[string][]string{
 	"github.com/beltran/gohive":     {"sources/hive"},
 	"github.com/apache/thrift":      {"sources/hive"},
 	"modernc.org/sqlite":            {"reconcile/store"},
+	"github.com/cockroachdb":        {"pipeline/state"},
 	"github.com/fsnotify/fsnotify":  {"reconcile/watch", "sources/file"},
 	"github.com/spf13/cobra":        {"cmd/internal/cli", "cmd/keystone"},
 	"github.com/goccy/go-graphviz":  {"cmd"},
