@@ -37,9 +37,16 @@ type losing struct {
 	p *process
 }
 
+// Revoked comes in good order: what is on its way arrives before another begins.
+func (l losing) Revoked(ctx context.Context, parts []int32) {
+	l.Listener.Revoked(ctx, parts)
+	l.p.link.release(parts)
+}
+
 // Lost charges what is in flight, and is heard by the worker then.
 func (l losing) Lost(parts []int32) {
 	l.p.m.w.lost(l.p, parts)
+	l.p.m.w.late(l.p, parts)
 	l.Listener.Lost(parts)
 }
 

@@ -115,6 +115,7 @@ func (m *member) start() {
 			return w.newSink(p.link, o, s.letters, "letters", w.letters, tx), nil
 		}),
 	})
+	p.link.worker = p.worker
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
 	m.cur = p
@@ -184,6 +185,7 @@ func (p *process) drain() {
 // crash ends the process at once. Its goroutines go on in a world that they cannot reach.
 func (p *process) crash() {
 	p.m.w.mark()
+	p.m.w.late(p, p.link.parts())
 	p.link.kill()
 	p.cancel()
 	p.m.cur = nil

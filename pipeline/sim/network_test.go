@@ -17,6 +17,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kbin"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"keystone/pipeline"
 )
 
 // link is the network of one process: all its connections to brokers.
@@ -24,6 +26,7 @@ type link struct {
 	w       *world
 	name    string
 	rewinds int // before the process began
+	worker  *pipeline.Worker
 
 	mu      sync.Mutex // guards everything below
 	dead    bool       // the process is gone: nothing of it moves any more
@@ -33,9 +36,10 @@ type link struct {
 	dials   map[string]int
 	rules   []*rule
 	frozen  bool
-	id      string // the member of the group that the process believes to be
-	forgot  bool   // the group has given it up meanwhile
-	trouble int    // oracle.marks when the process lost touch with the group; 0: it has not
+	id      string          // the member of the group that the process believes to be
+	forgot  bool            // the group has given it up meanwhile
+	kept    map[int32]int64 // partitions of the time before, and how far they were read when the group gave it up
+	trouble int             // oracle.marks when the process lost touch with the group; 0: it has not
 }
 
 // rule is what befalls the next message of one kind.
@@ -202,15 +206,6 @@ func (l *link) believes() string {
 		return ""
 	}
 	return l.id
-}
-
-// forget notes that the group has given the member up; true: it is new.
-func (l *link) forget() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	was := l.forgot
-	l.forgot = true
-	return !was
 }
 
 // take finds a rule for a message and uses it up.

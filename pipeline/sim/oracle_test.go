@@ -136,46 +136,6 @@ func (o *oracle) checkClaim(l *link, e *entry) {
 	}
 }
 
-// givenUp looks for processes that the group has given up and that have not heard of it: a
-// heartbeat found no coordinator, or a JoinGroup waits for an answer that never comes (the
-// embedded broker ends the session of a member that waits, without a word). Such a
-// process keeps its partitions, and who gets them repeats what it has in flight.
-func (w *world) givenUp() {
-	for _, l := range w.links() {
-		if id := l.believes(); id != "" && !w.groupHas(id) && l.forget() {
-			w.fault("given up unheard", "%s", l.name)
-		}
-	}
-}
-
-// unheard counts a fault against what a process writes after the group gave it up and before
-// it hears so. One that has heard, or left by its own will, gets no mercy.
-func (w *world) unheard(l *link, ids []string) {
-	id := l.believes()
-	if id == "" || w.groupHas(id) {
-		return
-	}
-	w.givenUp()
-	w.o.mu.Lock()
-	defer w.o.mu.Unlock()
-	for _, id := range ids {
-		w.o.byID[id].risk++
-	}
-}
-
-// links gives those of the processes that run.
-func (w *world) links() []*link {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return slices.Clone(w.wires)
-}
-
-// groupHas tells whether the broker counts a member to the group.
-func (w *world) groupHas(id string) bool {
-	g := w.cluster.GroupInfo(w.o.group)
-	return g != nil && slices.ContainsFunc(g.Members, func(m kfake.GroupMember) bool { return m.MemberID == id })
-}
-
 // request sees a request when it reaches a broker.
 func (w *world) request(l *link, m *message) {
 	switch m.key {
