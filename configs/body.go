@@ -3,6 +3,7 @@ package configs
 import (
 	"fmt"
 	"math/big"
+	"strconv"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -27,7 +28,7 @@ func (l *loader) body(b *block, body *hclsyntax.Body, header diag.Range, opts sp
 			x.Layer = spec.LayerOverlay
 		}
 		if o := opts.Find(a.Name); o != nil && o.Kind != spec.KindBlock {
-			x.Value = l.option(o, a.Expr, in)
+			x.Value, x.Items = l.option(o, a.Expr, in), items(o, a.Expr)
 		}
 		out.Attrs[a.Name] = x
 	}
@@ -49,6 +50,30 @@ func (l *loader) body(b *block, body *hclsyntax.Body, header diag.Range, opts sp
 			continue
 		}
 		out.Blocks[nested.Type] = l.body(b, nested.Body, rng, o.Block, in)
+	}
+	return out
+}
+
+// items says where the elements of a list or a map of strings are written, as far as they stand there by themselves.
+func items(o *spec.Option, expr hclsyntax.Expression) map[string]diag.Range {
+	out := map[string]diag.Range{}
+	switch x := expr.(type) {
+	case *hclsyntax.TupleConsExpr:
+		if o.Kind != spec.KindStrings {
+			return nil
+		}
+		for i, e := range x.Exprs {
+			out[strconv.Itoa(i)] = toRange(e.Range())
+		}
+	case *hclsyntax.ObjectConsExpr:
+		if o.Kind != spec.KindStringMap {
+			return nil
+		}
+		for _, item := range x.Items {
+			if key, diags := item.KeyExpr.Value(nil); !diags.HasErrors() && key.Type() == cty.String && key.IsKnown() && !key.IsNull() {
+				out[key.AsString()] = toRange(hcl.RangeBetween(item.KeyExpr.Range(), item.ValueExpr.Range()))
+			}
+		}
 	}
 	return out
 }

@@ -153,7 +153,7 @@ func (d *decoder) decode(r *Resource, diags *diag.Diagnostics) spec.Options {
 				x := &Source{Addr: r.Addr, Kind: r.Kind, Config: k.New()}
 				opts := sourceOptions(x, x.Config.Options())
 				if diags.Append(spec.Decode(opts, r.Body)...); !diags.HasErrors() {
-					diags.Append(x.Config.Check()...)
+					diags.Append(spec.Locate(r.Body, x.Config.Check())...)
 				}
 				if typed, ok := x.Config.(sources.Typed); ok && x.Schema.Kind == types.Any {
 					x.Schema = typed.Schema()
@@ -168,7 +168,7 @@ func (d *decoder) decode(r *Resource, diags *diag.Diagnostics) spec.Options {
 				x := &Sink{Addr: r.Addr, Kind: r.Kind, Config: k.New()}
 				opts := x.Config.Options()
 				if diags.Append(spec.Decode(opts, r.Body)...); !diags.HasErrors() {
-					diags.Append(x.Config.Check()...)
+					diags.Append(spec.Locate(r.Body, x.Config.Check())...)
 				}
 				c.Sinks[r.Addr] = x
 				return opts

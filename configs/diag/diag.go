@@ -65,6 +65,7 @@ type Diagnostic struct {
 	Range    Range
 	Address  string // of the block instance, when there is one
 	Hidden   bool   // the source at Range may hold a secret: show the place, never the text
+	Option   string // the option that it is about ("tls.cert", "urls.0"), of one that has no Range yet: who has the block's body puts it in
 }
 
 // Error gives the diagnostic on one line, for logs and tests.
@@ -93,6 +94,19 @@ func (ds *Diagnostics) Addf(rng Range, code, summary, detail string, args ...any
 // Warnf adds a warning. The detail is a format.
 func (ds *Diagnostics) Warnf(rng Range, code, summary, detail string, args ...any) {
 	*ds = append(*ds, Diagnostic{Severity: Warning, Code: code, Summary: summary, Detail: fmt.Sprintf(detail, args...), Range: rng})
+}
+
+// AddOptionf adds an error about an option, named by its path from the block: "tls.cert"; "urls.0" is an
+// element of a list, "settings.NAME" one of a map. Its range follows from where that is written.
+func (ds *Diagnostics) AddOptionf(option, code, summary, detail string, args ...any) {
+	ds.Addf(Range{}, code, summary, detail, args...)
+	(*ds)[len(*ds)-1].Option = option
+}
+
+// WarnOptionf adds a warning about an option, as AddOptionf.
+func (ds *Diagnostics) WarnOptionf(option, code, summary, detail string, args ...any) {
+	ds.Warnf(Range{}, code, summary, detail, args...)
+	(*ds)[len(*ds)-1].Option = option
 }
 
 // Append adds the problems of others.

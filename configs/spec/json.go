@@ -16,22 +16,23 @@ import (
 // its own because durations are strings until they are decoded.
 
 type attrJSON struct {
-	Value     valueJSON  `json:"value"`
-	Range     diag.Range `json:"range"`
-	NameRange diag.Range `json:"name_range"`
-	Layer     Layer      `json:"layer"`
+	Value     valueJSON             `json:"value"`
+	Range     diag.Range            `json:"range"`
+	NameRange diag.Range            `json:"name_range"`
+	Layer     Layer                 `json:"layer"`
+	Items     map[string]diag.Range `json:"items,omitempty"`
 }
 
 // MarshalJSON tags the value with its form.
 func (a Attr) MarshalJSON() ([]byte, error) {
-	return json.Marshal(attrJSON{valueJSON{a.Value}, a.Range, a.NameRange, a.Layer})
+	return json.Marshal(attrJSON{valueJSON{a.Value}, a.Range, a.NameRange, a.Layer, a.Items})
 }
 
 // UnmarshalJSON reads what MarshalJSON gives.
 func (a *Attr) UnmarshalJSON(b []byte) error {
 	var j attrJSON
 	err := json.Unmarshal(b, &j)
-	*a = Attr{Value: j.Value.v, Range: j.Range, NameRange: j.NameRange, Layer: j.Layer}
+	*a = Attr{Value: j.Value.v, Range: j.Range, NameRange: j.NameRange, Layer: j.Layer, Items: j.Items}
 	return err
 }
 

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -192,5 +193,37 @@ func TestReferenceText(t *testing.T) {
 		if got := [3]string{o.Kind.String(), o.DefaultText(), o.Bounds()}; got != want {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
+	}
+}
+
+// TestLocate holds that a problem stands at the innermost of what its option names and the body has.
+func TestLocate(t *testing.T) {
+	at := func(line int) diag.Range { return diag.Range{File: "f", Start: diag.Pos{Line: line}} }
+	body := Body{
+		Range: at(1),
+		Attrs: map[string]Attr{
+			"urls": {Value: []Value{"a", "b"}, Range: at(2), Items: map[string]diag.Range{"1": at(3)}},
+			"key":  {Value: Secret{Parts: []SecretPart{{Literal: "x"}}}, Range: at(4)},
+		},
+		Blocks: map[string]Body{"tls": {Range: at(5), Attrs: map[string]Attr{"fields": {Range: at(6), Items: map[string]diag.Range{"a.b": at(7)}}}}},
+	}
+	for option, want := range map[string]diag.Range{
+		"urls": at(2), "urls.1": at(3), "urls.0": at(2), "key": at(4), "tls": at(5), "tls.ca": at(5), "tls.fields": at(6), "tls.fields.a.b": at(7), "tls.fields.c": at(6),
+		"auth.token": {}, "topic": {},
+	} {
+		var ds diag.Diagnostics
+		ds.AddOptionf(option, "KS1", "Wrong", "It is.")
+		ds = Locate(body, ds)
+		if ds[0].Range != want || ds[0].Hidden != (option == "key") || ds[0].Option != "" {
+			t.Errorf("%s: %+v, want line %d", option, ds[0], want.Start.Line)
+		}
+	}
+	b, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back Body
+	if err := json.Unmarshal(b, &back); err != nil || back.Attrs["urls"].Items["1"] != at(3) {
+		t.Errorf("the places of elements are lost when stored: %+v, %v", back, err)
 	}
 }

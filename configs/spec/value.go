@@ -32,6 +32,7 @@ type Attr struct {
 	Range     diag.Range // of the value
 	NameRange diag.Range
 	Layer     Layer
+	Items     map[string]diag.Range // of a list or a map that is written out: its elements, by "0", "1", … or by key
 }
 
 // Body is an evaluated block body: what Decode reads. Consts are the typed

@@ -12,6 +12,7 @@ package elasticsearch
 import (
 	"net"
 	"net/url"
+	"strconv"
 	"time"
 
 	"keystone/configs/diag"
@@ -176,37 +177,47 @@ func (c *Config) Check() diag.Diagnostics {
 		ds.Addf(c.Index.Range, codeIndex, "No name of an index", "index is empty. Name one, such as \"plays-{ts:2006.01.02}\".")
 	}
 	if c.TLS.Cert.IsZero() != c.TLS.Key.IsZero() {
-		ds.Addf(diag.Range{}, codeTLS, "Half a client certificate", "tls.cert and tls.key go together.")
+		ds.AddOptionf(written(&c.TLS.Cert, "tls.cert", "tls.key"), codeTLS, "Half a client certificate", "tls.cert and tls.key go together.")
 	}
 	if c.TLS.SkipVerify && !c.TLS.CA.IsZero() {
-		ds.Addf(c.TLS.CA.Range, codeTLS, "Contradiction", "tls.skip_verify accepts any certificate, so tls.ca has no meaning. Remove one of them.")
+		ds.AddOptionf("tls.skip_verify", codeTLS, "Contradiction", "tls.skip_verify accepts any certificate, so tls.ca has no meaning. Remove one of them.")
 	}
 	return ds
 }
 
 func (c *Config) checkURLs(ds *diag.Diagnostics) {
 	if len(c.URLs) == 0 {
-		ds.Addf(diag.Range{}, codeURL, "No node", "urls is empty. Name at least one node, such as \"http://127.0.0.1:9200\".")
+		ds.AddOptionf("urls", codeURL, "No node", "urls is empty. Name at least one node, such as \"http://127.0.0.1:9200\".")
 	}
 	secure := false
-	for _, text := range c.URLs {
+	for i, text := range c.URLs {
+		at := "urls." + strconv.Itoa(i)
 		u, err := url.Parse(text)
 		switch {
 		case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
-			ds.Addf(diag.Range{}, codeURL, "Not a URL of a node", "urls has %q, which is no URL with http or https and a host, such as \"https://search-1.internal:9200\".", text)
+			ds.AddOptionf(at, codeURL, "Not a URL of a node", "urls has %q, which is no URL with http or https and a host, such as \"https://search-1.internal:9200\".", text)
 			continue
 		case u.User != nil:
-			ds.Addf(diag.Range{}, codeURL, "Credentials in a URL", "urls has a URL with a user in it, which every plan and log would show. Write them into auth { username = …  password = env(\"…\") }.")
+			ds.AddOptionf(at, codeURL, "Credentials in a URL", "urls has a URL with a user in it, which every plan and log would show. Write them into auth { username = …  password = env(\"…\") }.")
+			ds.Hide(len(*ds) - 1)
 		case u.RawQuery != "" || u.Fragment != "":
-			ds.Addf(diag.Range{}, codeURL, "Not a URL of a node", "urls has %q; what follows the path has no meaning here.", text)
+			ds.AddOptionf(at, codeURL, "Not a URL of a node", "urls has %q; what follows the path has no meaning here.", text)
 		case u.Scheme == "http" && c.Auth.Written && !loopback(u.Hostname()):
-			ds.Warnf(diag.Range{}, codePlain, "Credentials in the clear", "auth is sent to %s without TLS: who listens in between reads it. Use an https URL.", text)
+			ds.WarnOptionf(at, codePlain, "Credentials in the clear", "auth is sent to %s without TLS: who listens in between reads it. Use an https URL.", text)
 		}
 		secure = secure || u.Scheme == "https"
 	}
 	if c.TLS.Written && !secure && len(c.URLs) > 0 {
-		ds.Addf(diag.Range{}, codeTLS, "TLS without https", "There is a tls block and no URL that begins with https.")
+		ds.AddOptionf("tls", codeTLS, "TLS without https", "There is a tls block and no URL that begins with https.")
 	}
+}
+
+// written names the one of two options that is there.
+func written(s *spec.Secret, option, other string) string {
+	if s.IsZero() {
+		return other
+	}
+	return option
 }
 
 func loopback(host string) bool {
@@ -218,7 +229,7 @@ func (c *Config) checkActions(ds *diag.Diagnostics) {
 	own := c.ID.S != ""
 	switch {
 	case (c.Action == Update || c.Action == Delete) && !own:
-		ds.Addf(diag.Range{}, codeAction, "Action without id", "action = %q changes a document that is there, so it needs id: an expression that says which.", c.Action)
+		ds.AddOptionf("action", codeAction, "Action without id", "action = %q changes a document that is there, so it needs id: an expression that says which.", c.Action)
 	case c.Delete.S != "" && !own:
 		ds.Addf(c.Delete.Range, codeAction, "Action without id", "delete takes away a document that is there, so it needs id: an expression that says which.")
 	}
@@ -239,16 +250,19 @@ func (c *Config) checkActions(ds *diag.Diagnostics) {
 func (c *Config) checkAuth(ds *diag.Diagnostics) {
 	a := &c.Auth
 	if a.Username.IsZero() != a.Password.IsZero() {
-		ds.Addf(diag.Range{}, codeAuth, "Half of the credentials", "auth.username and auth.password go together.")
+		ds.AddOptionf(written(&a.Username, "auth.username", "auth.password"), codeAuth, "Half of the credentials", "auth.username and auth.password go together.")
 	}
-	ways := 0
-	for _, s := range []spec.Secret{a.Username, a.APIKey, a.Token} {
-		if !s.IsZero() {
-			ways++
+	ways, last := 0, "auth"
+	for _, way := range []struct {
+		s    spec.Secret
+		name string
+	}{{a.Username, "auth.username"}, {a.APIKey, "auth.api_key"}, {a.Token, "auth.token"}} {
+		if !way.s.IsZero() {
+			ways, last = ways+1, way.name
 		}
 	}
 	if a.Written && ways != 1 && (ways > 1 || a.Password.IsZero()) {
-		ds.Addf(diag.Range{}, codeAuth, "One way to prove it", "auth takes username and password, or api_key, or token: exactly one of them.")
+		ds.AddOptionf(last, codeAuth, "One way to prove it", "auth takes username and password, or api_key, or token: exactly one of them.")
 	}
 }
 

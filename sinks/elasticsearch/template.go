@@ -61,8 +61,19 @@ type Lifecycle struct {
 }
 
 // rolls tells whether a new index is begun by age or size.
-func (l *Lifecycle) rolls() bool {
-	return l.Written && (l.MaxAge > 0 || l.MaxSize > 0 || l.MaxDocs > 0)
+func (l *Lifecycle) rolls() bool { return l.Written && l.rolledBy() != "" }
+
+// rolledBy names the first option that begins new indices; "" if there is none.
+func (l *Lifecycle) rolledBy() string {
+	switch {
+	case l.MaxAge > 0:
+		return "max_age"
+	case l.MaxSize > 0:
+		return "max_size"
+	case l.MaxDocs > 0:
+		return "max_docs"
+	}
+	return ""
 }
 
 // outsideOptions are about what the sink keeps in the cluster. Nothing that runs has to
@@ -105,32 +116,31 @@ func (c *Config) outsideOptions() spec.Options {
 // checkOutside reports what cannot work of what is kept in the cluster.
 func (c *Config) checkOutside(ds *diag.Diagnostics) {
 	t, l := &c.Template, &c.Lifecycle
-	none := diag.Range{}
 	if !t.Written {
 		if l.Written {
-			ds.Addf(none, codeTemplate, "Nothing to give it to", "lifecycle { } reaches indices by the template that they are made from. Add template { }.")
+			ds.AddOptionf("lifecycle", codeTemplate, "Nothing to give it to", "lifecycle { } reaches indices by the template that they are made from. Add template { }.")
 		}
 		return
 	}
 	pattern, fixed := wildcard(c.Index.S)
 	if c.templateName() == "" {
-		ds.Addf(none, codeTemplate, "Template without a name", "index = %q has nothing in it that is fixed. Name the template: template { name = \"…\"  patterns = [\"…\"] }.", c.Index.S)
+		ds.AddOptionf("index", codeTemplate, "Template without a name", "index = %q has nothing in it that is fixed. Name the template: template { name = \"…\"  patterns = [\"…\"] }.", c.Index.S)
 	}
 	if len(t.Patterns) == 0 && strings.Trim(pattern, "*") == "" {
-		ds.Addf(none, codeTemplate, "Template for everything", "index = %q would make a template for all indices of the cluster. Say which: template { patterns = [\"…\"] }.", c.Index.S)
+		ds.AddOptionf("index", codeTemplate, "Template for everything", "index = %q would make a template for all indices of the cluster. Say which: template { patterns = [\"…\"] }.", c.Index.S)
 	}
-	for _, p := range t.Patterns {
+	for i, p := range t.Patterns {
 		if strings.Trim(p, "*") == "" {
-			ds.Addf(none, codeTemplate, "Template for everything", "template.patterns has %q, which is for all indices of the cluster.", p)
+			ds.AddOptionf("template.patterns."+strconv.Itoa(i), codeTemplate, "Template for everything", "template.patterns has %q, which is for all indices of the cluster.", p)
 		}
 	}
 	c.checkFields(ds)
 	if c.DataStream && c.Action != Create {
-		ds.Addf(none, codeTemplate, "Data stream that cannot be written to", "A data stream takes new documents alone: set action = \"create\".")
+		ds.AddOptionf("template.data_stream", codeTemplate, "Data stream that cannot be written to", "A data stream takes new documents alone: set action = \"create\".")
 	}
-	for _, a := range c.Aliases {
+	for i, a := range c.Aliases {
 		if a == c.Index.S {
-			ds.Addf(none, codeTemplate, "Alias of its own name", "template.aliases has %q, which index names already.", a)
+			ds.AddOptionf("template.aliases."+strconv.Itoa(i), codeTemplate, "Alias of its own name", "template.aliases has %q, which index names already.", a)
 		}
 	}
 	if !l.Written {
@@ -138,11 +148,11 @@ func (c *Config) checkOutside(ds *diag.Diagnostics) {
 	}
 	switch {
 	case !l.rolls() && l.DeleteAfter == 0:
-		ds.Addf(none, codeLifecycle, "Policy without a purpose", "lifecycle { } says neither when a new index begins (max_age, max_size, max_docs) nor when one goes (delete_after).")
+		ds.AddOptionf("lifecycle", codeLifecycle, "Policy without a purpose", "lifecycle { } says neither when a new index begins (max_age, max_size, max_docs) nor when one goes (delete_after).")
 	case l.rolls() && !fixed && !c.DataStream:
-		ds.Addf(none, codeLifecycle, "Two ways to begin an index", "index = %q begins indices by what events say, so max_age, max_size and max_docs have no meaning. Remove them, or write index without placeholders.", c.Index.S)
+		ds.AddOptionf("lifecycle."+l.rolledBy(), codeLifecycle, "Two ways to begin an index", "index = %q begins indices by what events say, so max_age, max_size and max_docs have no meaning. Remove them, or write index without placeholders.", c.Index.S)
 	case l.rolls() && !c.DataStream && c.ID.S != "" && c.Action != Create:
-		ds.Addf(none, codeLifecycle, "Documents out of reach", "id finds the document to replace in the newest index alone; where one begins by max_age, max_size or max_docs, an older one would keep its document beside the new one. Remove them, or set action = \"create\".")
+		ds.AddOptionf("lifecycle."+l.rolledBy(), codeLifecycle, "Documents out of reach", "id finds the document to replace in the newest index alone; where one begins by max_age, max_size or max_docs, an older one would keep its document beside the new one. Remove them, or set action = \"create\".")
 	}
 }
 
@@ -150,16 +160,16 @@ func (c *Config) checkFields(ds *diag.Diagnostics) {
 	for _, path := range slices.Sorted(maps.Keys(c.Template.Fields)) {
 		text := c.Template.Fields[path]
 		if path == "" || strings.HasPrefix(path, ".") || strings.HasSuffix(path, ".") || strings.Contains(path, "..") {
-			ds.Addf(diag.Range{}, codeField, "Not a path of a field", "template.fields has %q; write the path of a field, such as \"device.os\".", path)
+			ds.AddOptionf("template.fields."+path, codeField, "Not a path of a field", "template.fields has %q; write the path of a field, such as \"device.os\".", path)
 		}
 		o, err := override(text)
 		if err != nil {
-			ds.Addf(diag.Range{}, codeField, "Unknown mapping", "template.fields maps %q to %q: %s.", path, text, err)
+			ds.AddOptionf("template.fields."+path, codeField, "Unknown mapping", "template.fields maps %q to %q: %s.", path, text, err)
 			continue
 		}
 		for _, other := range slices.Sorted(maps.Keys(c.Template.Fields)) {
 			if strings.HasPrefix(other, path+".") && !isObject(o) {
-				ds.Addf(diag.Range{}, codeField, "Field below a field", "template.fields maps %q to %s, which has no fields, and has %q, too.", path, typeOf(o), other)
+				ds.AddOptionf("template.fields."+other, codeField, "Field below a field", "template.fields maps %q to %s, which has no fields, and has %q, too.", path, typeOf(o), other)
 			}
 		}
 	}

@@ -92,7 +92,7 @@ var (
 
 // Check reports what the declarations cannot express.
 func (c *Config) Check() diag.Diagnostics {
-	ds := c.Location.Check(diag.Range{}, codeLocation)
+	ds := c.Location.Check(codeLocation)
 	for _, f := range c.PartitionBy {
 		switch {
 		case !partitionName.MatchString(f.Name):
@@ -102,7 +102,7 @@ func (c *Config) Check() diag.Diagnostics {
 		}
 	}
 	if c.Table != "" && !tableName.MatchString(c.Table) {
-		ds.Addf(diag.Range{}, codeTable, "Invalid table", "table = %q: write DATABASE.TABLE, in lower case letters, digits and underscores.", c.Table)
+		ds.AddOptionf("table", codeTable, "Invalid table", "table = %q: write DATABASE.TABLE, in lower case letters, digits and underscores.", c.Table)
 	}
 	return append(ds, c.checkMetastore()...)
 }

@@ -35,31 +35,31 @@ func (m *Metastore) options() spec.Options {
 }
 
 func (c *Config) checkMetastore() (ds diag.Diagnostics) {
-	bad := func(format string, a ...any) {
-		ds.Addf(diag.Range{}, codeMetastore, "Invalid metastore", format, a...)
+	bad := func(option, format string, a ...any) {
+		ds.AddOptionf(option, codeMetastore, "Invalid metastore", format, a...)
 	}
 	m := c.Metastore
 	if m.Address == "" {
 		if m.Location != "" {
-			bad("table_location is for a metastore, and none is named. Name one, or leave it out.")
+			bad("table_location", "table_location is for a metastore, and none is named. Name one, or leave it out.")
 		}
 		if m.OnDestroy == "delete" {
-			bad("on_destroy = \"delete\" takes a table out of the metastore, and none is named. Files are never deleted. Leave it out.")
+			bad("on_destroy", "on_destroy = \"delete\" takes a table out of the metastore, and none is named. Files are never deleted. Leave it out.")
 		}
 		return ds
 	}
 	if _, err := metastore.New(m.Address, timeout); err != nil {
-		bad("metastore: %v.", err)
+		bad("metastore", "metastore: %v.", err)
 	}
 	if c.Table == "" {
-		bad("A metastore knows tables by name. Add table = \"DATABASE.TABLE\".")
+		bad("metastore", "A metastore knows tables by name. Add table = \"DATABASE.TABLE\".")
 	}
 	scheme, _, remote := strings.Cut(m.Location, "://")
 	switch {
 	case m.Location != "" && (!remote || scheme == ""):
-		bad("table_location = %q is no URI: write SCHEME://…, as s3a://BUCKET/PATH.", m.Location)
+		bad("table_location", "table_location = %q is no URI: write SCHEME://…, as s3a://BUCKET/PATH.", m.Location)
 	case m.Location == "" && strings.HasPrefix(c.Location.URL, "azblob://"):
-		bad("Readers find %s by the name of its account, too. Add table_location = \"abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH\".", c.Location.URL)
+		bad("location", "Readers find %s by the name of its account, too. Add table_location = \"abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH\".", c.Location.URL)
 	}
 	return ds
 }

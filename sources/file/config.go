@@ -94,15 +94,15 @@ func (c *Config) Check() diag.Diagnostics {
 	var ds diag.Diagnostics
 	switch _, err := filepath.Match(c.Path, ""); {
 	case c.Path == "":
-		ds.Addf(diag.Range{}, codeEmpty, "No path to read", "path is empty. Name a file, or a pattern such as \"logs/*.ndjson\".")
+		ds.AddOptionf("path", codeEmpty, "No path to read", "path is empty. Name a file, or a pattern such as \"logs/*.ndjson\".")
 	case err != nil:
-		ds.Addf(diag.Range{}, codePattern, "Invalid path pattern", "path = %q has a [ without its ], or ends in a backslash. Write a backslash before a character that stands for itself.", c.Path)
+		ds.AddOptionf("path", codePattern, "Invalid path pattern", "path = %q has a [ without its ], or ends in a backslash. Write a backslash before a character that stands for itself.", c.Path)
 	case strings.Contains(c.Path, "**"):
-		ds.Addf(diag.Range{}, codePattern, "Invalid path pattern", "path = %q: ** is not supported. Write one * for each folder.", c.Path)
+		ds.AddOptionf("path", codePattern, "Invalid path pattern", "path = %q: ** is not supported. Write one * for each folder.", c.Path)
 	}
 	packed := c.Compression.of(c.Path)
 	if c.Follow && packed != None {
-		ds.Addf(diag.Range{}, codeFollowGzip, "A compressed file cannot be followed", "path = %q is read as %s. Follow the plain file, or leave out follow.", c.Path, packed)
+		ds.AddOptionf("follow", codeFollowGzip, "A compressed file cannot be followed", "path = %q is read as %s. Follow the plain file, or leave out follow.", c.Path, packed)
 	}
 	return ds
 }

@@ -52,10 +52,10 @@ func (c *Config) Options() spec.Options {
 func (c *Config) Check() diag.Diagnostics {
 	var ds diag.Diagnostics
 	if _, err := c.start(); err != nil {
-		ds.Addf(diag.Range{}, codeStart, "Invalid start of a generator", "start = %q is not a time as RFC 3339 has it. Write it as \"2026-01-01T00:00:00Z\".", c.Start)
+		ds.AddOptionf("start", codeStart, "Invalid start of a generator", "start = %q is not a time as RFC 3339 has it. Write it as \"2026-01-01T00:00:00Z\".", c.Start)
 	}
 	if math.IsNaN(c.Rate) || math.IsInf(c.Rate, 0) {
-		ds.Addf(diag.Range{}, codeRate, "Invalid rate of a generator", "rate must be a finite number of events a second.")
+		ds.AddOptionf("rate", codeRate, "Invalid rate of a generator", "rate must be a finite number of events a second.")
 	}
 	return ds
 }

@@ -58,15 +58,12 @@ func (c *Config) Options() spec.Options {
 func (c *Config) Check() diag.Diagnostics {
 	var ds diag.Diagnostics
 	if _, err := metastore.New(c.Metastore, c.Timeout); err != nil {
-		ds.Addf(diag.Range{}, codeMetastore, "Invalid address of a metastore", "metastore: %v.", err)
+		ds.AddOptionf("metastore", codeMetastore, "Invalid address of a metastore", "metastore: %v.", err)
 	}
 	if db, name := metastore.Name(c.Table); db == "" || name == "" || strings.ContainsAny(name, "./ ") {
-		ds.Addf(diag.Range{}, codeTable, "Invalid name of a table", "table = %q: write DATABASE.TABLE.", c.Table)
+		ds.AddOptionf("table", codeTable, "Invalid name of a table", "table = %q: write DATABASE.TABLE.", c.Table)
 	}
-	if c.Location.AccessKey.IsZero() != c.Location.SecretKey.IsZero() {
-		ds.Addf(diag.Range{}, codeTable, "Half of the credentials", "access_key and secret_key go together.")
-	}
-	return ds
+	return append(ds, c.Location.CheckKeys(codeTable)...)
 }
 
 // Bounded tells that reading ends.

@@ -39,7 +39,7 @@ func (c *Config) Options() spec.Options {
 }
 
 // Check reports what cannot work.
-func (c *Config) Check() diag.Diagnostics { return c.Location.Check(diag.Range{}, codeLocation) }
+func (c *Config) Check() diag.Diagnostics { return c.Location.Check(codeLocation) }
 
 // Bounded tells that reading ends.
 func (*Config) Bounded() bool { return true }

@@ -50,46 +50,77 @@ var schemes = []string{s3blob.Scheme, "gs", "azblob"}
 
 const schemeList = "a folder, s3://, gs:// or azblob://"
 
-// Check reports what cannot work. rng is where the block is.
-func (l *Location) Check(rng diag.Range, code string) diag.Diagnostics {
+// Check reports what cannot work.
+func (l *Location) Check(code string) diag.Diagnostics {
 	var ds diag.Diagnostics
-	bad := func(format string, a ...any) {
-		ds.Addf(rng, code, "Invalid location of a table", format, a...)
+	bad := func(option, format string, a ...any) {
+		ds.AddOptionf(option, code, "Invalid location of a table", format, a...)
 	}
 	scheme, _, remote := strings.Cut(l.URL, "://")
 	switch {
 	case l.URL == "":
-		bad("location is empty. Name %s.", schemeList)
+		bad("location", "location is empty. Name %s.", schemeList)
 	case !remote:
 		if strings.ContainsRune(l.URL, 0) {
-			bad("location has a zero byte.")
+			bad("location", "location has a zero byte.")
 		}
 	case !slices.Contains(schemes, scheme):
-		bad("location = %q: there is no storage %q; it takes %s.%s", l.URL, scheme+"://", schemeList, nearScheme(scheme))
+		bad("location", "location = %q: there is no storage %q; it takes %s.%s", l.URL, scheme+"://", schemeList, nearScheme(scheme))
 	default:
 		u, err := url.Parse(l.URL)
 		switch {
 		case err != nil:
-			bad("location is no URL: %v.", errors.Unwrap(err))
+			bad("location", "location is no URL: %v.", errors.Unwrap(err))
 		case u.User != nil:
-			bad("location has a user or a password in it. Give access_key and secret_key, or set the environment of the cloud's tools.")
+			bad("location", "location has a user or a password in it. Give access_key and secret_key, or set the environment of the cloud's tools.")
+			ds.Hide(len(ds) - 1)
 		case u.Host == "":
-			bad("location = %q names no bucket: write %s://BUCKET/PATH.", l.URL, scheme)
+			bad("location", "location = %q names no bucket: write %s://BUCKET/PATH.", l.URL, scheme)
 		case strings.Contains("/"+u.Path+"/", "/../"), strings.Contains("/"+u.Path+"/", "/./"):
-			bad("location = %q has . or .. in its path, which an object store takes for a name.", l.URL)
+			bad("location", "location = %q has . or .. in its path, which an object store takes for a name.", l.URL)
 		}
 	}
-	if (l.Endpoint != "" || l.Region != "" || l.PathStyle || !l.AccessKey.IsZero() || !l.SecretKey.IsZero()) && (!remote || scheme != s3blob.Scheme) {
-		bad("endpoint, region, path_style, access_key and secret_key are for s3:// locations. Leave them out.")
+	if !remote || scheme != s3blob.Scheme {
+		for _, o := range l.onlyS3() {
+			bad(o, "%s is for s3:// locations. Leave it out.", o)
+		}
 	}
-	if l.AccessKey.IsZero() != l.SecretKey.IsZero() {
-		bad("access_key and secret_key go together.")
-	}
+	l.checkKeys(bad)
 	if l.Endpoint != "" {
 		if u, err := url.Parse(l.Endpoint); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-			bad("endpoint = %q is no address: write https://HOST:PORT.", l.Endpoint)
+			bad("endpoint", "endpoint = %q is no address: write https://HOST:PORT.", l.Endpoint)
 		}
 	}
+	return ds
+}
+
+// onlyS3 names the options that are set and mean nothing for other stores.
+func (l *Location) onlyS3() (out []string) {
+	for _, o := range []struct {
+		name string
+		set  bool
+	}{{"endpoint", l.Endpoint != ""}, {"region", l.Region != ""}, {"path_style", l.PathStyle}, {"access_key", !l.AccessKey.IsZero()}, {"secret_key", !l.SecretKey.IsZero()}} {
+		if o.set {
+			out = append(out, o.name)
+		}
+	}
+	return out
+}
+
+func (l *Location) checkKeys(bad func(option, format string, a ...any)) {
+	switch {
+	case !l.AccessKey.IsZero() && l.SecretKey.IsZero():
+		bad("access_key", "access_key and secret_key go together; add secret_key.")
+	case l.AccessKey.IsZero() && !l.SecretKey.IsZero():
+		bad("secret_key", "access_key and secret_key go together; add access_key.")
+	}
+}
+
+// CheckKeys reports half of the credentials, for those who learn the location later.
+func (l *Location) CheckKeys(code string) (ds diag.Diagnostics) {
+	l.checkKeys(func(option, format string, a ...any) {
+		ds.AddOptionf(option, code, "Half of the credentials", format, a...)
+	})
 	return ds
 }
 

@@ -15,7 +15,6 @@ import (
 	"gocloud.dev/blob"
 	"gocloud.dev/blob/memblob"
 
-	"keystone/configs/diag"
 	"keystone/configs/spec"
 	"keystone/sources/hive/storage"
 	"keystone/sources/hive/storage/storagetest"
@@ -218,11 +217,11 @@ func TestLocationCheck(t *testing.T) {
 		{storage.Location{URL: "s3:///a"}, "names no bucket"},
 		{storage.Location{URL: "s3://k:s@bucket/a"}, "user or a password"},
 		{storage.Location{URL: "s3://bucket/a/../b"}, ". or .."},
-		{storage.Location{URL: "out", Endpoint: "http://x"}, "are for s3://"},
+		{storage.Location{URL: "out", Endpoint: "http://x"}, "is for s3://"},
 		{storage.Location{URL: "s3://b", AccessKey: secret}, "go together"},
 		{storage.Location{URL: "s3://b", Endpoint: "minio:9000"}, "is no address"},
 	} {
-		ds := c.l.Check(diag.Range{}, "KS0000")
+		ds := c.l.Check("KS0000")
 		if got := fmt.Sprint(ds); (len(ds) == 0) != (c.want == "") || !strings.Contains(got, c.want) {
 			t.Errorf("%+v: %s, want %q", c.l.URL, got, c.want)
 		}
