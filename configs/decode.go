@@ -51,7 +51,7 @@ func fromResources(rs []Resource, meta Meta, catalog Catalog, failed map[addr.Ad
 		c: &Config{
 			Dir: meta.Dir, Env: meta.Env, Settings: meta.Settings, Moved: meta.Moved, Removed: meta.Removed,
 			Clusters: map[addr.Addr]*Cluster{}, Streams: map[addr.Addr]*Stream{}, Sources: map[addr.Addr]*Source{},
-			Sinks: map[addr.Addr]*Sink{}, Routes: map[addr.Addr]*Route{},
+			Sinks: map[addr.Addr]*Sink{}, Routes: map[addr.Addr]*Route{}, Jobs: map[addr.Addr]*Job{},
 			Resources: slices.Clone(rs),
 		},
 		catalog: catalog, refs: map[addr.Addr]streamRefs{}, index: map[addr.Addr]int{}, bodies: map[addr.Addr]spec.Body{}, broken: map[addr.Addr]bool{}, failed: failed,

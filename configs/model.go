@@ -31,6 +31,7 @@ type Config struct {
 	Sources   map[addr.Addr]*Source
 	Sinks     map[addr.Addr]*Sink
 	Routes    map[addr.Addr]*Route
+	Jobs      map[addr.Addr]*Job
 	Moved     []Moved
 	Removed   []Removed
 	Secrets   *Secrets   // resolves secrets; nil in a configuration that comes from the store (see LoadSecrets)
