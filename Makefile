@@ -96,6 +96,8 @@ servers: ## fetch the real servers of e2e, and check that they are what its test
 	.testenv/elasticsearch.sh check
 	.testenv/hive-metastore.sh check
 	.testenv/s3.sh check
+	.testenv/gcs.sh check
+	.testenv/azure.sh check
 	.testenv/readers.sh check
 
 chaos: build ## break three real brokers, workers and edits for DURATION, as SEED chooses (0: by chance), of those like FAULTS

@@ -5,8 +5,9 @@
     read.py rows    PATH...   the same by PyArrow: a file, or a folder with dt=.../ below it
     read.py files   PATH...   what PyArrow finds in the footers: [{path, rows, row_groups, columns}...]
 
-A path is local or s3://BUCKET/KEY. The servers are those of the variables
-KEYSTONE_TEST_METASTORE, KEYSTONE_TEST_WAREHOUSE and KEYSTONE_TEST_S3.
+A path is local or s3://BUCKET/KEY, for PyArrow also gs://BUCKET/KEY and
+azblob://CONTAINER/KEY. The servers are those of the variables KEYSTONE_TEST_METASTORE,
+KEYSTONE_TEST_WAREHOUSE, KEYSTONE_TEST_S3, KEYSTONE_TEST_GCS and KEYSTONE_TEST_AZURE.
 Times are in UTC; decimals, bytes (hexadecimal), NaN and infinities are strings.
 Spark reads local paths alone.
 """
@@ -113,11 +114,20 @@ def opened(path):
     """The file system of a path, and the path in it."""
     from pyarrow import fs
 
-    if not path.startswith("s3://"):
+    scheme, separator, name = path.partition("://")
+    if not separator:
         return fs.LocalFileSystem(), path
+    if scheme == "gs":
+        return fs.GcsFileSystem(anonymous=True, scheme="http", endpoint_override=env("KEYSTONE_TEST_GCS")), name
+    if scheme == "azblob":
+        server = env("KEYSTONE_TEST_AZURE")
+        return fs.AzureFileSystem(
+            account_name=env("KEYSTONE_TEST_AZURE_ACCOUNT"), account_key=env("KEYSTONE_TEST_AZURE_KEY"),
+            blob_storage_authority=server, blob_storage_scheme="http",
+            dfs_storage_authority=server, dfs_storage_scheme="http"), name
     return fs.S3FileSystem(
         access_key=env("KEYSTONE_TEST_S3_KEY"), secret_key=env("KEYSTONE_TEST_S3_SECRET"),
-        region=env("KEYSTONE_TEST_S3_REGION"), scheme="http", endpoint_override=host()), path[len("s3://"):]
+        region=env("KEYSTONE_TEST_S3_REGION"), scheme="http", endpoint_override=host()), name
 
 
 def dataset(path):

@@ -66,6 +66,7 @@ var vendors = map[string][]string{
 	"github.com/apache/arrow":       {"sinks/hive", "sources/parquet", "cmd/internal/bench"},
 	"gocloud.dev":                   {"sources/hive"},
 	"github.com/aws":                {"sources/hive"},
+	"github.com/Azure":              {"sources/hive"},
 	"github.com/beltran/gohive":     {"sources/hive"},
 	"github.com/apache/thrift":      {"sources/hive"},
 	"modernc.org/sqlite":            {"reconcile/store"},

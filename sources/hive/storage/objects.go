@@ -197,7 +197,9 @@ func (o *Objects) List(ctx context.Context, folder string) iter.Seq2[Info, error
 // would let two writers commit at once.
 func Probe(ctx context.Context, s Store) error {
 	name := tempDir + "/" + rand.Text()
-	if err := s.Create(ctx, name, []byte("probe")); err != nil {
+	if err := s.Create(ctx, name, []byte("probe")); errors.Is(err, ErrNotExist) {
+		return &AbsentError{s.String()}
+	} else if err != nil {
 		return err
 	}
 	err := s.Create(ctx, name, []byte("probe"))
@@ -221,6 +223,14 @@ func (e *UnsafeError) Error() string {
 	return e.Name + " ignores the condition of a put (If-None-Match), so that two writers would overwrite each other's commits: use a version of the server that knows it"
 }
 
+// AbsentError is a store that has no bucket or container of that name.
+type AbsentError struct{ Name string }
+
+// Error says what to do.
+func (e *AbsentError) Error() string {
+	return e.Name + ": there is no such bucket or container. Make it, or correct location; objects are made in it, it is not"
+}
+
 func (o *Objects) explain(what, name string, err error) error {
 	switch {
 	case err == nil:
@@ -235,6 +245,14 @@ func (o *Objects) explain(what, name string, err error) error {
 func Refused(err error) bool {
 	var answer *awshttp.ResponseError // gocloud does not know all that S3 says with it
 	if errors.As(err, &answer) && (answer.HTTPStatusCode() == http.StatusForbidden || answer.HTTPStatusCode() == http.StatusUnauthorized) {
+		return true
+	}
+	var azure *AzureError
+	if errors.As(err, &azure) {
+		return azure.Status == http.StatusForbidden || azure.Status == http.StatusUnauthorized || azure.Status == http.StatusBadRequest
+	}
+	var absent *AbsentError
+	if errors.As(err, &absent) {
 		return true
 	}
 	code := gcerrors.Code(err)

@@ -9,13 +9,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	gcaws "gocloud.dev/aws"
 	"gocloud.dev/blob"
-	_ "gocloud.dev/blob/azureblob" // azblob://
-	_ "gocloud.dev/blob/gcsblob"   // gs://
+	"gocloud.dev/blob/azureblob"
+	"gocloud.dev/blob/gcsblob"
 	"gocloud.dev/blob/s3blob"
 
 	"keystone/configs/diag"
@@ -46,7 +47,7 @@ func (l *Location) Options() spec.Options {
 	}
 }
 
-var schemes = []string{s3blob.Scheme, "gs", "azblob"}
+var schemes = []string{s3blob.Scheme, gcsblob.Scheme, azureblob.Scheme}
 
 const schemeList = "a folder, s3://, gs:// or azblob://"
 
@@ -157,11 +158,15 @@ func (l *Location) Open(ctx context.Context, dir string, resolve func(spec.Secre
 	}
 	bucket, err := l.bucket(ctx, u, resolve)
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", shown(u), err)
+		return nil, fmt.Errorf("open %s: %w", shown(u), plain(err))
 	}
 	prefix := strings.Trim(u.Path, "/")
 	if prefix != "" {
 		prefix += "/"
+	}
+	var azure *container.Client
+	if bucket.As(&azure) {
+		return NewAzure(shown(u), azure, prefix), nil
 	}
 	return NewObjects(shown(u), bucket, prefix), nil
 }
@@ -170,8 +175,11 @@ func (l *Location) Open(ctx context.Context, dir string, resolve func(spec.Secre
 func shown(u *url.URL) string { return u.Scheme + "://" + u.Host + u.Path }
 
 func (l *Location) bucket(ctx context.Context, u *url.URL, resolve func(spec.Secret) (string, error)) (*blob.Bucket, error) {
-	if u.Scheme != s3blob.Scheme {
-		return blob.OpenBucket(ctx, (&url.URL{Scheme: u.Scheme, Host: u.Host, RawQuery: u.RawQuery}).String())
+	switch u.Scheme {
+	case azureblob.Scheme:
+		return openAzure(ctx, u)
+	case gcsblob.Scheme:
+		return openGCS(ctx, u)
 	}
 	q := u.Query()
 	pathStyle := l.PathStyle || q.Get("use_path_style") == "true"
