@@ -153,6 +153,7 @@ func (l *lane) stage(c *commit) error {
 				return sinks.Permanent{Err: err} // a mistake of ours: its rows are read again
 			}
 			pieces[i] = p
+			l.s.collect()
 			return nil
 		})
 	}
@@ -174,6 +175,7 @@ func (l *lane) stage(c *commit) error {
 				return ctx.Err()
 			}
 			defer l.s.slotFree()
+			l.s.collect()
 			return p.stage(ctx, l.s)
 		})
 	}

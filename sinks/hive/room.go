@@ -49,8 +49,14 @@ const (
 	roomLook = time.Second
 )
 
+// Buffers that no file has at the moment are kept for the next ones: so much of max_open_bytes, and no more than keptMost.
+const (
+	keptPart = 16
+	keptMost = 64 << 20
+)
+
 func (s *Sink) fits() bool {
-	return s.held.Load() <= s.cfg.MaxOpenBytes && s.outputs.Load() <= int64(s.cfg.MaxOpenPartitions)
+	return s.held.Load()+int64(s.pool.Kept()) <= s.cfg.MaxOpenBytes && s.outputs.Load() <= int64(s.cfg.MaxOpenPartitions)
 }
 
 // crowded says why there is no room. It is retryable.

@@ -49,6 +49,9 @@ type Sink struct {
 	clock   atomic.Uint64 // batches
 	shrinks sync.Mutex    // who holds it makes room
 
+	collecting atomic.Bool  // Go's garbage is being collected
+	heldThen   atomic.Int64 // when that was begun last
+
 	mu      sync.Mutex // guards all below
 	lanes   map[int32]*lane
 	leaving map[int32]chan struct{} // lanes that were forgotten; closed when nothing of one is under way
@@ -67,7 +70,7 @@ func newSink(c Config, d sinks.Deps, schema *rows.Schema, r Registrar) *Sink {
 		log = slog.New(slog.DiscardHandler)
 	}
 	s := &Sink{
-		cfg: c, deps: d, log: log, schema: schema, columns: len(schema.Paths()), timed: map[string]bool{}, pool: rows.NewPool(), now: time.Now,
+		cfg: c, deps: d, log: log, schema: schema, columns: len(schema.Paths()), timed: map[string]bool{}, pool: rows.NewPoolOf(int(min(c.MaxOpenBytes/keptPart, keptMost))), now: time.Now,
 		scratch: scratch{in: c.Scratch}, slots: make(chan struct{}, filesAtOnce),
 		lanes: map[int32]*lane{}, leaving: map[int32]chan struct{}{}, freed: make(chan struct{}),
 	}
@@ -209,6 +212,7 @@ func (s *Sink) write(ctx context.Context, b *record.Batch) error {
 	if err := s.room(ctx); err != nil {
 		return err
 	}
+	s.collect()
 	return l.write(b)
 }
 

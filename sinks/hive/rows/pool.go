@@ -35,7 +35,17 @@ type Pool struct {
 }
 
 // NewPool makes a pool that keeps up to 64 MiB of buffers that nobody uses.
-func NewPool() *Pool { return &Pool{keptMax: keptDefault} }
+func NewPool() *Pool { return NewPoolOf(keptDefault) }
+
+// NewPoolOf makes a pool that keeps up to so many bytes of buffers that nobody uses.
+func NewPoolOf(keep int) *Pool { return &Pool{keptMax: keep} }
+
+// Kept is how many bytes of buffers it keeps that nobody uses, for a bound over all open files.
+func (p *Pool) Kept() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.kept
+}
 
 // class gives the class of buffers that hold n bytes.
 func class(n int) int { return max(bits.Len(uint(max(n, 1)-1)), smallest) }
