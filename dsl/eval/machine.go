@@ -45,6 +45,7 @@ type machine struct {
 	steps   int     // work done for this record
 	made    int     // elements made for this record
 	vals    []value // elements made for this record
+	enc     encoder
 
 	err Error
 }
@@ -82,6 +83,7 @@ func (m *machine) begin() {
 	}
 	m.steps, m.made = 0, 0
 	m.buf, m.vals, m.args = m.buf[:0], m.vals[:0], m.args[:0]
+	m.enc.begin()
 }
 
 // site is where in an expression a closure comes from.
