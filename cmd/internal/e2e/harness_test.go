@@ -160,14 +160,32 @@ func serve(t *testing.T, dir string, args ...string) *process {
 	}
 	go func() { p.err = p.cmd.Wait(); close(p.done) }()
 	t.Cleanup(func() {
+		if t.Failed() {
+			p.tell()
+			return
+		}
 		_ = p.cmd.Process.Kill()
 		<-p.done
-		if t.Failed() {
-			text := p.log.String()
-			t.Logf("log of keystone serve %s:\n%s", dir, text[max(len(text)-8000, 0):])
-		}
 	})
 	return p
+}
+
+// tell ends the process and shows the end of its log, and what it was doing.
+func (p *process) tell() {
+	_ = p.cmd.Process.Signal(syscall.SIGQUIT) // it prints its goroutines, if it runs
+	select {
+	case <-p.done:
+	case <-time.After(10 * time.Second):
+		_ = p.cmd.Process.Kill()
+		<-p.done
+	}
+	text, goroutines, _ := strings.Cut(p.log.String(), "SIGQUIT: quit")
+	p.t.Logf("log of keystone serve %s:\n%s", p.dir, text[max(len(text)-8000, 0):])
+	for g := range strings.SplitSeq(goroutines, "\n\n") {
+		if strings.Contains(g, "keystone/") {
+			p.t.Log(g)
+		}
+	}
 }
 
 func (p *process) kill() {
