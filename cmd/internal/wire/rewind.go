@@ -162,11 +162,10 @@ func (s *server) planStream(ctx context.Context, goal *configs.Config, route *co
 	for i := range from {
 		from[i] = -1
 	}
-	for _, p := range groups[rw.Group].Committed[rw.Topic] {
-		if int(p.Partition) < len(from) {
-			from[p.Partition] = p.Offset
-			rw.From = append(rw.From, p)
-		}
+	rw.From = s.reached(route.Addr, groups[rw.Group].Committed[rw.Topic])
+	rw.From = slices.DeleteFunc(rw.From, func(p record.Position) bool { return int(p.Partition) >= len(from) })
+	for _, p := range rw.From {
+		from[p.Partition] = p.Offset
 	}
 	strangers, err := adm.Strangers(ctx, rw.Group, instances(s.plant.stateDir, route.Addr)...)
 	if err != nil {
@@ -199,6 +198,30 @@ func (s *server) planStream(ctx context.Context, goal *configs.Config, route *co
 		rw.To = append(rw.To, record.Position{Partition: p, Offset: at, LeaderEpoch: -1, Identity: topic.ID, Cluster: cluster, Name: rw.Topic})
 	}
 	return nil
+}
+
+// reached gives where the route is: where its worker reads, which may be ahead of what is stored, and what is stored
+// of partitions that no worker here has. What was read and is not stored yet is delivered all the same.
+func (s *server) reached(a addr.Addr, stored []record.Position) []record.Position {
+	out := slices.Clone(stored)
+	u := s.runtime.unit(a, false)
+	if u == nil {
+		return out
+	}
+	w := u.running()
+	if w == nil {
+		return out
+	}
+	for _, l := range w.Stats().Lanes {
+		i := slices.IndexFunc(out, func(p record.Position) bool { return p.Partition == l.Partition })
+		switch {
+		case i < 0:
+			out = append(out, l.Next)
+		case l.Next.Offset > out[i].Offset:
+			out[i] = l.Next
+		}
+	}
+	return out
 }
 
 // offsetLister is what targets asks of a cluster.
@@ -275,7 +298,7 @@ func (s *server) planStored(ctx context.Context, goal *configs.Config, route *co
 	if err != nil {
 		return err
 	}
-	if len(from) == 0 {
+	if from = s.reached(route.Addr, from); len(from) == 0 {
 		return fmt.Errorf("%w: %s has no stored positions in %s: it begins at its start in any case", api.ErrUnsupported, route.Addr, route.From.Addr)
 	}
 	given := o.Offsets
