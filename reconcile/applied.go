@@ -67,7 +67,10 @@ func finish(rows map[addr.Addr]Applied, goal Goal, c Change, now time.Time) (put
 	if s := goal.Config.Streams[c.Addr]; s != nil {
 		row.Topic = s.Topic
 	}
-	if deps := dependsOn(goal.Config, c.Addr); c.Addr.Type == typeRoute && len(deps) > 0 {
+	if j := goal.Config.Jobs[c.Addr]; j != nil {
+		row.Group = j.Group
+	}
+	if deps := dependsOn(goal.Config, c.Addr); works(c.Addr) && len(deps) > 0 {
 		row.Deps = make(map[addr.Addr]*configs.Resource, len(deps))
 		for _, dep := range deps {
 			if r := resourceOf(goal.Config, dep); r != nil {
@@ -120,9 +123,8 @@ func renameIn(copies map[*configs.Resource]*configs.Resource, r *configs.Resourc
 		return c
 	}
 	out := r
-	for _, name := range refOptions {
-		o, ok := r.Options[name]
-		if !ok || o.Canonical != from.String() {
+	for name, o := range r.Options {
+		if !isRef(name) || o.Canonical != from.String() {
 			continue
 		}
 		if out == r {
@@ -203,7 +205,7 @@ func Merge(seen Observed, rows map[addr.Addr]Applied) Observed {
 
 func idle(row Applied) Health {
 	switch row.Addr.Type {
-	case typeRoute:
+	case typeRoute, typeJob:
 		if disabled(row.Resource) {
 			return Disabled
 		}
@@ -226,6 +228,9 @@ func AsApplied(cfg *configs.Config, at time.Time) Observed {
 		}
 		if route := cfg.Routes[r.Addr]; route != nil {
 			st.Group = route.Group
+		}
+		if j := cfg.Jobs[r.Addr]; j != nil {
+			st.Group = j.Group
 		}
 		if s := cfg.Streams[r.Addr]; s != nil {
 			st.Topic.Name = s.Topic

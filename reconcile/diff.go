@@ -19,6 +19,7 @@ const (
 	typeSource  = "source"
 	typeSink    = "sink"
 	typeRoute   = "route"
+	typeJob     = "job"
 )
 
 // Diff gives the changes that bring what is observed to the goal, in an
@@ -153,7 +154,7 @@ func (d *differ) present(after *configs.Resource) (Change, bool) {
 // keeps gives the names in the outside world that a moved address goes on using.
 func (d *differ) keeps(from addr.Addr, old State) Identity {
 	kept := old.Kept
-	if from.Type == typeRoute && kept.Group == "" {
+	if works(from) && kept.Group == "" {
 		kept.Group = old.Group
 	}
 	if from.Type == typeStream && kept.Topic == "" {
@@ -166,6 +167,9 @@ func (d *differ) ownOptions(c *Change) {
 	c.Options = d.options(c.Before, c.After)
 	if c.Before.Kind != c.After.Kind {
 		c.Options = append([]OptionChange{{Name: "kind", Before: c.Before.Kind, After: c.After.Kind, Effect: spec.Drain}}, c.Options...)
+	}
+	if c.Addr.Type == typeJob {
+		jobEffects(c)
 	}
 	for i := range c.Options {
 		o := c.Options[i]
@@ -199,7 +203,7 @@ func (d *differ) partitions(c *Change, o OptionChange) {
 
 // dependencies takes over what changed in the blocks that an address refers to.
 func (d *differ) dependencies(c *Change, st State) {
-	if c.Addr.Type != typeRoute {
+	if !works(c.Addr) {
 		return
 	}
 	for _, dep := range dependsOn(d.goal.Config, c.Addr) {
@@ -238,8 +242,8 @@ func (d *differ) dependencies(c *Change, st State) {
 	}
 }
 
-// reaches gives what the change of an option does to a route that refers to its block.
-func (d *differ) reaches(route, dep addr.Addr, o OptionChange) Action {
+// reaches gives what the change of an option does to a route or job that refers to its block.
+func (d *differ) reaches(who, dep addr.Addr, o OptionChange) Action {
 	switch dep.Type {
 	case typeSource, typeSink:
 		return ofEffect(o.Effect)
@@ -249,15 +253,18 @@ func (d *differ) reaches(route, dep addr.Addr, o OptionChange) Action {
 		}
 		return Drain
 	}
-	r := d.goal.Config.Routes[route]
+	r := d.goal.Config.Routes[who]
 	switch {
 	case o.Name == "partitions" && number(o.After) > number(o.Before):
 		return NoOp // readers and writers find new partitions by themselves
-	case o.Effect == spec.Replace && r != nil && r.From.Addr == dep:
+	case o.Effect == spec.Replace && (r != nil && r.From.Addr == dep || d.goal.Config.Jobs[who].Reads(dep)):
 		return Replace // positions count in a topic that is gone
 	case o.Effect == spec.Replace:
 		return Drain
 	case o.Name == "schema" || o.Name == "key":
+		if who.Type == typeJob {
+			return Drain
+		}
 		return atLeast(Update, ofEffect(o.Effect)) // programs are compiled against them
 	case o.Effect == spec.Live:
 		return NoOp // the topic's own business
@@ -276,7 +283,7 @@ func (d *differ) condition(c *Change, st State) {
 		c.Reasons = append(c.Reasons, st.Rewind.String()+" is to be completed")
 	}
 	if disabled(c.After) {
-		if working(st.Health) && c.Addr.Type == typeRoute {
+		if working(st.Health) && works(c.Addr) {
 			c.Action = atLeast(c.Action, Repair)
 			c.Reasons = append(c.Reasons, "it runs, and it is disabled")
 		}
@@ -294,7 +301,7 @@ func (d *differ) condition(c *Change, st State) {
 		if st.Error != "" {
 			reason = "failed: " + st.Error
 		}
-		if c.Addr.Type == typeRoute {
+		if works(c.Addr) {
 			reason = "worker " + reason
 		}
 	case Missing:
@@ -320,9 +327,12 @@ func (d *differ) condition(c *Change, st State) {
 	}
 }
 
+// works tells what has a worker.
+func works(a addr.Addr) bool { return a.Type == typeRoute || a.Type == typeJob }
+
 func missing(a addr.Addr) string {
 	switch a.Type {
-	case typeRoute:
+	case typeRoute, typeJob:
 		return "no worker runs"
 	case typeStream:
 		return "its topic is missing"

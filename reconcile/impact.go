@@ -14,6 +14,8 @@ func (d *differ) impact(c *Change, st State) {
 	switch c.Addr.Type {
 	case typeRoute:
 		d.routeImpact(c, st)
+	case typeJob:
+		d.jobImpact(c, st)
 	case typeStream:
 		d.streamImpact(c, st)
 	default:

@@ -96,6 +96,9 @@ func Adopt(cfg *configs.Config, was map[addr.Addr]State) {
 		if r := cfg.Routes[a]; r != nil && k.Group != "" && r.Group != k.Group {
 			r.Group = k.Group
 		}
+		if j := cfg.Jobs[a]; j != nil && k.Group != "" {
+			j.Group = k.Group
+		}
 		if s := cfg.Streams[a]; s != nil && k.Topic != "" && s.Topic != k.Topic && !writes(goal[a], "topic") {
 			s.Topic = k.Topic
 		}

@@ -113,8 +113,12 @@ func writes(r *configs.Resource, name string) bool {
 	return ok
 }
 
-// refOptions are the options that refer to other blocks.
+// refOptions are the options that refer to other blocks, also within the operators of a job.
 var refOptions = [...]string{"from", "to", "dead_letter", "cluster"}
+
+func isRef(option string) bool {
+	return slices.Contains(refOptions[:], option[strings.LastIndexByte(option, '.')+1:])
+}
 
 // refersTo gives the addresses that a resource named when it was applied.
 func refersTo(r *configs.Resource) []addr.Addr {
@@ -122,13 +126,14 @@ func refersTo(r *configs.Resource) []addr.Addr {
 		return nil
 	}
 	var out []addr.Addr
-	for _, name := range refOptions {
-		if o, ok := r.Options[name]; ok {
+	for name, o := range r.Options {
+		if isRef(name) {
 			if a, err := addr.Parse(unquote(o.Canonical)); err == nil && !slices.Contains(out, a) {
 				out = append(out, a)
 			}
 		}
 	}
+	slices.SortFunc(out, addr.Compare)
 	return out
 }
 
@@ -154,6 +159,16 @@ func dependsOn(cfg *configs.Config, a addr.Addr) []addr.Addr {
 		add(r.From.Addr)
 		add(r.To.Addr)
 		add(r.DeadLetter.Addr)
+	case typeJob:
+		j := cfg.Jobs[a]
+		if j == nil {
+			return nil
+		}
+		for _, at := range j.Ends() {
+			add(at)
+		}
+	}
+	if works(a) {
 		for _, s := range slices.Clone(out) {
 			if stream := cfg.Streams[s]; stream != nil {
 				add(stream.Cluster)

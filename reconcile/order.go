@@ -9,7 +9,7 @@ import (
 )
 
 // order sorts changes so that what is referred to is there before what
-// refers to it: workers that go stop first, then clusters, streams, sources and sinks, routes
+// refers to it: workers that go stop first, then clusters, streams, sources and sinks, routes and jobs
 // are made so, and at the end what nobody refers to any more goes.
 func order(changes []Change, _ *configs.Config) {
 	slices.SortStableFunc(changes, func(a, b Change) int {
@@ -20,7 +20,7 @@ func order(changes []Change, _ *configs.Config) {
 func phase(c Change) int {
 	leaves := c.Action == Delete || c.Action == Forget
 	switch c.Addr.Type {
-	case typeRoute:
+	case typeRoute, typeJob:
 		if leaves {
 			return 0
 		}

@@ -280,11 +280,11 @@ func (l *run) waits(c Change, queued map[addr.Addr]Action) (reason string, final
 		return "a change of " + c.MovedFrom.String(), false
 	}
 	if c.Action == Delete || c.Action == Forget {
-		if c.Addr.Type == typeRoute {
+		if works(c.Addr) {
 			return "", false
 		}
 		for a, row := range l.rows {
-			if a.Type == typeRoute || c.Addr.Type == typeCluster {
+			if works(a) || c.Addr.Type == typeCluster {
 				if refers := slices.Contains(refersTo(row.Resource), c.Addr) || slices.Contains(refersTo(row.Interrupted), c.Addr); refers && a != c.Addr {
 					_, busy := l.busy[a]
 					_, soon := queued[a]

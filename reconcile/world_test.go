@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"keystone/configs"
@@ -31,6 +32,7 @@ var effects = map[string]spec.Effect{
 	"stream.topic": spec.Replace, "stream.cluster": spec.Replace,
 	"sink.batch_bytes": spec.Live, "sink.path": spec.Drain,
 	"source.rate": spec.Live, "source.path": spec.Replace,
+	"job.window.by_user.key": spec.Replace, "job.window.by_title.key": spec.Replace, "job.key_groups": spec.Replace, "job.description": spec.Live,
 	"route.filter": spec.Live, "route.project": spec.Live, "route.start": spec.Live,
 }
 
@@ -39,7 +41,7 @@ func (b blocks) config() *configs.Config {
 	cfg := &configs.Config{
 		Env: "default", Settings: configs.Settings{Namespace: "default"},
 		Clusters: map[addr.Addr]*configs.Cluster{}, Streams: map[addr.Addr]*configs.Stream{},
-		Sources: map[addr.Addr]*configs.Source{}, Sinks: map[addr.Addr]*configs.Sink{}, Routes: map[addr.Addr]*configs.Route{},
+		Sources: map[addr.Addr]*configs.Source{}, Sinks: map[addr.Addr]*configs.Sink{}, Routes: map[addr.Addr]*configs.Route{}, Jobs: map[addr.Addr]*configs.Job{},
 		Moved: b.moved, Removed: b.removed,
 	}
 	for _, a := range slices.SortedFunc(maps.Keys(b.res), addr.Compare) {
@@ -65,6 +67,22 @@ func (b blocks) config() *configs.Config {
 			cfg.Sources[a] = &configs.Source{Addr: a, Kind: x.kind}
 		case typeSink:
 			cfg.Sinks[a] = &configs.Sink{Addr: a, Kind: x.kind}
+		case typeJob:
+			j := &configs.Job{Addr: a, Enabled: true, Restore: "latest", Group: "keystone.default.default.job." + a.Name}
+			for _, name := range slices.Sorted(maps.Keys(x.opts)) {
+				kind, rest, _ := strings.Cut(name, ".")
+				op := &configs.Operator{Kind: kind}
+				switch op.Label, _, _ = strings.Cut(rest, "."); name {
+				case "read." + op.Label + ".from":
+					op.Read = &configs.JobRead{From: spec.Ref{Addr: ref(name)}}
+				case "write." + op.Label + ".to":
+					op.Write = &configs.JobWrite{To: spec.Ref{Addr: ref(name)}}
+				default:
+					continue
+				}
+				j.Operators = append(j.Operators, op)
+			}
+			cfg.Jobs[a] = j
 		case typeRoute:
 			cfg.Routes[a] = &configs.Route{Addr: a, Enabled: x.opts["enabled"] != "false", From: spec.Ref{Addr: ref("from")}, To: spec.Ref{Addr: ref("to")},
 				Start: unquote(x.opts["start"]), Group: "keystone.default.default.route." + a.Name,
