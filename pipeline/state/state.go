@@ -7,10 +7,14 @@ package state
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// Reserved is the first of the prefixes, two bytes each, that operators must not have.
+// Reserved is the first of the prefixes, two bytes each, that operators must not have. The last of them are the store's own.
 const Reserved = 0xff00
 
 // Options say how a store is opened.
@@ -18,87 +22,48 @@ type Options struct {
 	// Job is the identity of the job, which stays when it gets another name. A directory is of one job.
 	Job string
 	// Generation is the one that a directory without state begins with, at least 1. Where the directory has
-	// state of an earlier generation, epochs go on in this one: that is how a rewind is made. Less than the state's: ignored.
+	// state of an earlier generation, epochs go on in this one. Less than the state's: ignored.
 	Generation int64
 	// Fingerprint is of the operators and their state, and is kept with each epoch.
 	Fingerprint string
 	// Memory is what caches and buffers take at most. 0: 64 MiB.
 	Memory int64
 	Log    *slog.Logger // nil: nothing is said
+
+	fs vfs.FS // nil: the operating system's
 }
 
 // The errors that are answers; errors of this package wrap them.
 var (
 	// ErrLocked is a directory that another process, or this one, has open.
-	ErrLocked = errors.New("the state is in use")
+	ErrLocked = errors.New("it is in use: another process, or this one, has it open")
 	// ErrFormat is a directory that an older or newer Keystone wrote in a way that this one does not read.
-	ErrFormat = errors.New("the state has another format")
+	ErrFormat = errors.New("it has another format")
 	// ErrOtherJob is a directory that has another job's state.
-	ErrOtherJob = errors.New("the state is another job's")
+	ErrOtherJob = errors.New("it is another job's")
 	// ErrStale is an epoch that is not after the last one.
 	ErrStale = errors.New("the epoch is not after the last one")
 	// ErrTooLarge is an epoch that changes more than MaxBatch.
-	ErrTooLarge = errors.New("the epoch is too large")
+	ErrTooLarge = errors.New("the epoch changes too much at once")
+	// ErrReserved is a change of a key that belongs to the store.
+	ErrReserved = errors.New("the key is the store's own")
 )
 
-// MaxBatch is how many bytes of keys and values one epoch may change.
+// CorruptError is state that is not what was written.
+type CorruptError struct {
+	File string // that is damaged, or the folder where it is not known which
+	Err  error
+}
+
+// Error names the file and a way out.
+func (e *CorruptError) Error() string {
+	why, _, _ := strings.Cut(e.Err.Error(), "\n") // the library's have more, for its makers
+	return fmt.Sprintf("%s is damaged: %s; restore the job from a checkpoint", e.File, why)
+}
+
+// Unwrap gives the cause.
+func (e *CorruptError) Unwrap() error { return e.Err }
+
+// MaxBatch is how many bytes of keys and values one epoch may change. What an epoch changes is in memory before it is
+// committed, so a smaller bound of the engine's comes first; this one keeps clear of what a batch can hold (4 GiB).
 const MaxBatch = 1 << 30
-
-// Store is the state of one job. Get and Scan may be called at any time, from several goroutines, and see what was committed; one
-// Commit is made at a time.
-type Store struct{}
-
-var errNotBuilt = errors.New("not built yet")
-
-// Open opens a directory, which is made if need be, at the last committed epoch. It reads what it needs, not all.
-func Open(dir string, o Options) (*Store, error) { return nil, errNotBuilt }
-
-// Close gives the directory free. What was committed is there.
-func (s *Store) Close() error { return errNotBuilt }
-
-// Generation is the one that the next epochs are of.
-func (s *Store) Generation() int64 { return 0 }
-
-// Last gives the last committed epoch and what was committed with it; the zero Epoch if there is none.
-func (s *Store) Last() (Epoch, []byte) { return Epoch{}, nil }
-
-// Get gives the committed value of a key; v is the caller's.
-func (s *Store) Get(key []byte) (v []byte, ok bool, err error) { return nil, false, errNotBuilt }
-
-// Scan calls f for the committed keys from lo to before hi, in order; nil hi is the end. k and v are f's until it returns. An error of f ends it.
-func (s *Store) Scan(lo, hi []byte, f func(k, v []byte) error) error { return errNotBuilt }
-
-// Commit makes the changes of a batch and meta, all or nothing and durable when it returns, the state of an epoch, which must be
-// after Last. An error other than ErrStale and ErrTooLarge leaves open whether it was committed: open the store anew. The
-// batch can be used again after Reset.
-func (s *Store) Commit(b *Batch, e Epoch, meta []byte) error { return errNotBuilt }
-
-// Batch is a set of changes; later ones win. It belongs to one goroutine at a time.
-type Batch struct{}
-
-// NewBatch makes an empty batch.
-func (s *Store) NewBatch() *Batch { return &Batch{} }
-
-// Set gives a key a value. Both are copied.
-func (b *Batch) Set(key, value []byte) {}
-
-// Delete takes a key away; that there is none is no error.
-func (b *Batch) Delete(key []byte) {}
-
-// DeleteRange takes away the keys from lo to before hi.
-func (b *Batch) DeleteRange(lo, hi []byte) {}
-
-// Append adds the changes of another batch behind those of b. other keeps them.
-func (b *Batch) Append(other *Batch) {}
-
-// Size is what the batch takes in bytes.
-func (b *Batch) Size() int { return 0 }
-
-// Empty tells whether there are no changes.
-func (b *Batch) Empty() bool { return true }
-
-// Reset takes all changes out.
-func (b *Batch) Reset() {}
-
-// Close frees the batch's memory; it cannot be used any more.
-func (b *Batch) Close() {}
