@@ -338,3 +338,18 @@ func decodeEpoch(b []byte) (e Epoch, fingerprint string, meta []byte, err error)
 	b = b[17+w:]
 	return e, string(b[:n]), b[n:], nil
 }
+
+// Forget takes away the keys from lo to before hi without an epoch. They may come back after a crash: it is for what does no harm then. It
+// may run beside Commit.
+func (s *Store) Forget(lo, hi []byte) error {
+	if err := s.failure(); err != nil {
+		return err
+	}
+	if bytes.Compare(hi, ownKeys) > 0 {
+		return ErrReserved
+	}
+	if err := s.db.DeleteRange(lo, hi, pebble.NoSync); err != nil {
+		return fmt.Errorf("write to the state in %s: %w", s.dir, s.explain(err))
+	}
+	return s.failure()
+}

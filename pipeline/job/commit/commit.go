@@ -76,32 +76,8 @@ type Publisher interface {
 	Close(ctx context.Context) error
 }
 
+// ErrBehind is a store that ends before what was published of it: it was lost in part, or put back from a copy.
+var ErrBehind = errors.New("the job's state is older than what it has published")
+
 // ErrFenced is a job whose rows, or whose checkpoints, somebody else has gone on with.
 var ErrFenced = errors.New("another process has gone on with the job")
-
-// Committer makes epochs final, one after the other.
-type Committer struct{}
-
-var errNotBuilt = errors.New("not built yet")
-
-// New makes a committer; it does no I/O.
-func New(o Options) (*Committer, error) { return &Committer{}, nil }
-
-// Recover fences an earlier process of the job and publishes what it left in the outbox. It comes before the first Commit.
-func (c *Committer) Recover(ctx context.Context) error { return errNotBuilt }
-
-// Commit makes an epoch durable: state, meta and the rows, which are published in the background, in the order of the epochs. It waits while too many epochs
-// are not published yet. An error is final: the committer is of no more use, and a new one recovers.
-func (c *Committer) Commit(ctx context.Context, e Epoch) error { return errNotBuilt }
-
-// Wait returns when all that was committed is published, or publishing failed for good, or ctx ends.
-func (c *Committer) Wait(ctx context.Context) error { return errNotBuilt }
-
-// Err is why publishing failed for good; nil while it works or is tried again.
-func (c *Committer) Err() error { return nil }
-
-// Done is closed when Err is not nil any more.
-func (c *Committer) Done() <-chan struct{} { return nil }
-
-// Close stops publishing, at the end of a chunk, and closes the publishers. What is left is published by the next Recover.
-func (c *Committer) Close(ctx context.Context) error { return errNotBuilt }
