@@ -71,6 +71,7 @@ func (d *decoder) link() {
 	for _, a := range sorted(d.c.Routes) {
 		d.scope(a, d.header(a), func(diags *diag.Diagnostics) { d.linkRoute(d.c.Routes[a], diags) })
 	}
+	d.checkClaims()
 	d.checkUnused()
 	d.checkCycles()
 	d.checkDeadLetterTopics()

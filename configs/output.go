@@ -46,11 +46,48 @@ func (d *decoder) checkUnited(r *Route, s *Sink, diags *diag.Diagnostics) {
 		if a == r.Addr {
 			break
 		}
-		if o := d.c.Routes[a]; o.To.Addr == s.Addr {
+		o := d.c.Routes[a]
+		if o.To.Addr == s.Addr {
 			others = append(others, sinks.Writer{Route: a.String(), Type: o.Written()})
+		}
+		if o.lettersTo() == s.Addr {
+			others = append(others, sinks.Writer{Route: a.String(), Letters: true, Type: LetterType()})
 		}
 	}
 	misfits(r, s, u.Clashes(r.Written(), others), diags)
+}
+
+// checkUnitedLetters reports what of a route's dead letters has no common form with what it, and routes before it, write to
+// their sink.
+func (d *decoder) checkUnitedLetters(r *Route, diags *diag.Diagnostics) {
+	s := d.c.Sinks[r.lettersTo()]
+	if s == nil {
+		return
+	}
+	u, ok := s.Config.(sinks.Uniter)
+	if !ok {
+		return
+	}
+	var others []sinks.Writer
+	for _, a := range sorted(d.c.Routes) {
+		if o := d.c.Routes[a]; o.To.Addr == s.Addr {
+			others = append(others, sinks.Writer{Route: a.String(), Type: o.Written()})
+		}
+		if a == r.Addr {
+			break
+		}
+	}
+	for _, m := range u.Clashes(LetterType(), others) {
+		diags.Addf(r.DeadLetter.Range, codeOutputType, "Dead letters do not fit "+s.Addr.String(), "%s Or take a sink of their own for them.", m.Text)
+	}
+}
+
+// lettersTo gives the block that the route's dead letters go to, where it names one.
+func (r *Route) lettersTo() addr.Addr {
+	if r.OnError != DeadLetter {
+		return addr.Addr{}
+	}
+	return r.DeadLetter.Addr
 }
 
 func misfits(r *Route, s *Sink, list []sinks.Misfit, diags *diag.Diagnostics) {
@@ -88,7 +125,7 @@ func (c *Config) EventsOf(sink addr.Addr) []types.Type {
 		if r.To.Addr == sink {
 			add(r.Written())
 		}
-		if r.DeadLetter.Addr == sink && r.OnError == DeadLetter {
+		if r.lettersTo() == sink {
 			add(LetterType())
 		}
 	}

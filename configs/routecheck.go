@@ -88,6 +88,7 @@ func (d *decoder) linkRoute(r *Route, diags *diag.Diagnostics) {
 		checkSink(r, sink, diags)
 		d.checkUnited(r, sink, diags)
 	}
+	d.checkUnitedLetters(r, diags)
 }
 
 // oneWorker says why two workers of a route must not overlap; "" if they may.

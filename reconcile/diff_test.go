@@ -118,6 +118,12 @@ func TestDiff(t *testing.T) {
 		{"or cannot be as it should be", nil, func(o *Observed) {
 			o.Outside = map[addr.Addr]Outside{must("sink.search"): {Things: []Thing{{Kind: "table", Name: "db.plays", Action: NoOp, Blocked: "column ts is a string"}}}}
 		}, "repair sink.search; no-op table db.plays [] blocked"},
+		{"what is left as it is, and nothing changes", nil, func(o *Observed) {
+			o.Outside = map[addr.Addr]Outside{must("sink.search"): {Things: []Thing{{Kind: "indices", Name: "plays-*", Action: NoOp, Notes: []string{"old ones stay"}}}}}
+		}, ""},
+		{"and something does", nil, func(o *Observed) {
+			o.Outside = map[addr.Addr]Outside{must("sink.search"): {Things: []Thing{{Kind: "indices", Name: "plays-*", Action: NoOp, Notes: []string{"old ones stay"}}, {Kind: "index template", Name: "plays", Action: Create}}}}
+		}, "repair sink.search; create index template plays []; no-op indices plays-* [] (old ones stay)"},
 		{"or nobody can look", func(b *blocks) { b.set(must("sink.search"), "batch_bytes", "2") }, func(o *Observed) {
 			o.Outside = map[addr.Addr]Outside{must("sink.search"): {Error: "refused", Things: []Thing{{Kind: "table", Name: "db.plays"}}}}
 		}, "update sink.search; live batch_bytes: 1 -> 2;  table db.plays []\nupdate route.archive; sink.search changed: batch_bytes"},

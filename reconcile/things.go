@@ -12,6 +12,7 @@ type Thing struct {
 	Action  Action   `json:"action"`            // Create, Update, or NoOp: it is as it should be; "" where nobody could look
 	Differs []string `json:"differs,omitempty"` // what Update mends
 	Blocked string   `json:"blocked,omitempty"` // why it cannot be brought about, and what to do
+	Notes   []string `json:"notes,omitempty"`   // what is left as it is, and what that means
 }
 
 // String names the thing as sentences do.
@@ -23,18 +24,22 @@ type Outside struct {
 	Error  string // why the destination could not be asked; "" if it answered
 }
 
-// things takes over what the destination of a sink lacks.
+// things takes over what the destination of a sink lacks, and, where anything changes, what is to be said of the rest.
 func (d *differ) things(c *Change) {
 	if c.Addr.Type != typeSink {
 		return
 	}
 	out := d.obs.Outside[c.Addr]
+	var noted []Thing
 	for _, t := range out.Things {
 		switch {
 		case t.Blocked != "":
 			c.Blocked = fmt.Sprintf("%s: %s", t, t.Blocked)
 			c.Action = atLeast(c.Action, Repair)
 		case t.Action == NoOp:
+			if len(t.Notes) > 0 {
+				noted = append(noted, t)
+			}
 			continue
 		case t.Action != "":
 			c.Action = atLeast(c.Action, Repair)
@@ -42,6 +47,9 @@ func (d *differ) things(c *Change) {
 			continue
 		}
 		c.Things = append(c.Things, t)
+	}
+	if c.Action != NoOp {
+		c.Things = append(c.Things, noted...)
 	}
 }
 

@@ -290,6 +290,9 @@ func describe(p Plan) string {
 			if t.Blocked != "" {
 				s += " blocked"
 			}
+			if len(t.Notes) > 0 {
+				s += fmt.Sprintf(" (%s)", strings.Join(t.Notes, "; "))
+			}
 		}
 		s += "\n"
 	}

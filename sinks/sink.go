@@ -166,6 +166,7 @@ type Thing struct {
 	Exists     bool     // as far as is known
 	Differs    []string // of what is wanted: "field pct: long, wanted double"; Ensure mends them
 	Blocked    string   // why Ensure cannot bring it to what is wanted, and what to do; "" if it can
+	Notes      []string // what Ensure leaves as it is, and what that means: sentences, told with a change of the sink
 }
 
 // Provisioner is a Config whose destination has things that must be there before
@@ -180,6 +181,20 @@ type Provisioner interface {
 	Ensure(ctx context.Context, d Deps, events []types.Type) error
 	// Destroy takes away what the sink's options say may be taken away, when the block is removed.
 	Destroy(ctx context.Context, d Deps) error
+}
+
+// Claim is something outside that one block keeps, and that another one may name, too.
+type Claim struct {
+	Thing  string   // "index template plays"
+	Places []string // where it is, each under another name; two claims that share one are about the same thing
+	Form   string   // of what is kept: blocks that want the same do not disturb each other; "" where they always do
+	Option string   // that says so: "template.name"
+}
+
+// Claimer is a Config that keeps things outside.
+type Claimer interface {
+	Config
+	Claims() []Claim
 }
 
 // Fitter is a Config that does not take events of every type.
@@ -199,8 +214,9 @@ type Uniter interface {
 
 // Writer is a route that writes to a sink, with the type of what it writes.
 type Writer struct {
-	Route string // its address
-	Type  types.Type
+	Route   string // its address
+	Letters bool   // its dead letters are what is written
+	Type    types.Type
 }
 
 // Misfit is one field of a route's output that a sink cannot write.

@@ -32,6 +32,9 @@ func differs(have, want facts) []string {
 	return out
 }
 
+// settingFact begins what a setting is called.
+const settingFact = "setting "
+
 // templateFacts takes apart an index template, as it is put or, with flat settings, answered.
 func templateFacts(t map[string]any) facts {
 	f := facts{"priority": "0", "data stream": "no"}
@@ -56,7 +59,7 @@ func templateFacts(t map[string]any) facts {
 	inner, _ := t["template"].(map[string]any)
 	settings, _ := inner["settings"].(map[string]any)
 	for name, v := range settings {
-		f["setting "+name] = word(v)
+		f[settingFact+name] = word(v)
 	}
 	aliases, _ := inner["aliases"].(map[string]any)
 	for name, v := range aliases {

@@ -95,13 +95,17 @@ func (c *Config) Clashes(t types.Type, others []sinks.Writer) []sinks.Misfit {
 		if o.Type.Kind != types.Object {
 			continue
 		}
+		by := o.Route + " writes"
+		if o.Letters {
+			by = "dead letters of " + o.Route + " bring"
+		}
 		_, clashes := unite(c.mapper().object(o.Type, ""), mine, "")
 		for _, x := range clashes {
 			if slices.ContainsFunc(out, func(m sinks.Misfit) bool { return m.Path == x.path }) {
 				continue
 			}
-			out = append(out, sinks.Misfit{Path: x.path, Text: fmt.Sprintf("%q is mapped to %s here, and to %s by what %s writes to the same indices. Convert it in one of the routes, or say what it is: template { fields = { %q = \"…\" } }.",
-				x.path, phraseOf(x.want), phraseOf(x.have), o.Route, x.path)})
+			out = append(out, sinks.Misfit{Path: x.path, Text: fmt.Sprintf("%q is mapped to %s here, and to %s by what %s to the same indices. Convert it in one of the routes, or say what it is: template { fields = { %q = \"…\" } }.",
+				x.path, phraseOf(x.want), phraseOf(x.have), by, x.path)})
 		}
 	}
 	return out
@@ -111,4 +115,5 @@ var _ interface {
 	sinks.Provisioner
 	sinks.Fitter
 	sinks.Uniter
+	sinks.Claimer
 } = (*Config)(nil)

@@ -1,39 +1,49 @@
 package elasticsearch
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"keystone/sinks"
 )
 
 // indices are those that are there already: a template counts for new ones alone.
 type indices struct {
-	names    []string // or patterns
-	mapping  mapping
-	aliases  []string
-	stream   string // the data stream that they belong to, "" if to none
-	alias    string // that is written to
-	periodic bool   // there is one for each of something, and old ones may stay as they are
+	names   []string // or patterns
+	mapping mapping
+	aliases []string
+	stream  string // the data stream that they belong to, "" if to none
+	alias   string // that is written to
+	most    int    // how many are looked at for their mappings; 0: indicesMost
+	now     string // the pattern of those that events of now go to, where others of the names are of other times
 
 	seen map[string]*state
 }
 
 // state is what is known of one index.
 type state struct {
-	gap     gap
-	aliases []string // that it lacks
+	gap      gap
+	aliases  []string       // that it lacks
+	settings map[string]any // flat
+	closed   bool           // it takes no changes
 }
 
-func (c *Config) present(m mapping) *indices {
+func (c *Config) present(m mapping, now time.Time) *indices {
 	_, fixed := wildcard(c.Index.S)
-	i := &indices{names: []string{c.Index.S}, mapping: m, aliases: c.Aliases, periodic: !fixed, alias: c.alias()}
+	i := &indices{names: []string{c.Index.S}, mapping: m, aliases: c.Aliases, alias: c.alias()}
 	if !fixed {
 		i.names = c.patterns()
+		if timed(c.Index.S) {
+			i.now = current(c.Index.S, now)
+		}
 	}
 	if c.DataStream && fixed {
 		i.stream = c.Index.S
@@ -52,26 +62,29 @@ func (i *indices) look(ctx context.Context, a *admin) (sinks.Thing, error) {
 		parts[k] = escape(n)
 	}
 	var answer map[string]any
-	ok, err := a.get(ctx, "/"+strings.Join(parts, ","), "features=mappings,settings,aliases&flat_settings=true&expand_wildcards=open&ignore_unavailable=true", &answer)
+	ok, err := a.get(ctx, "/"+strings.Join(parts, ","), "features=settings,aliases&flat_settings=true&expand_wildcards=open&ignore_unavailable=true", &answer)
+	out.Exists = true // that there is none yet is as it should be
 	if err != nil || !ok || len(answer) == 0 {
-		out.Exists = true // that there is none yet is as it should be
 		return out, err
 	}
-	out.Exists = true
+	names, left := newest(answer, cmp.Or(i.most, indicesMost))
+	latest := i.latest(answer)
+	mappings := map[string]any{}
+	for part := range slices.Chunk(names, chunk) {
+		if err := i.mappings(ctx, a, part, mappings); err != nil {
+			return out, err
+		}
+	}
 	i.seen = map[string]*state{}
 	found := map[string][]string{} // indices by what they lack
-	var clashes []string
-	latest := i.latest(answer)
+	var blocked, kept []string
 	for _, name := range slices.Sorted(maps.Keys(answer)) {
 		index, _ := answer[name].(map[string]any)
 		settings, _ := index["settings"].(map[string]any)
-		if closed(settings) {
+		s := &state{settings: settings}
+		i.seen[name] = s
+		if s.closed = closed(settings); s.closed {
 			continue
-		}
-		have, _ := index["mappings"].(map[string]any)
-		s := &state{}
-		if latest == "" || name == latest {
-			s.gap = lack(have, i.mapping)
 		}
 		aliases, _ := index["aliases"].(map[string]any)
 		for _, alias := range i.aliases {
@@ -80,21 +93,109 @@ func (i *indices) look(ctx context.Context, a *admin) (sinks.Thing, error) {
 				found["alias "+alias+" is missing"] = append(found["alias "+alias+" is missing"], name)
 			}
 		}
+		one, ok := mappings[name].(map[string]any)
+		if !ok || latest != "" && name != latest {
+			continue
+		}
+		have, _ := one["mappings"].(map[string]any)
+		s.gap = lack(have, i.mapping)
 		for _, text := range s.gap.differs {
 			found[text] = append(found[text], name)
 		}
 		for _, c := range s.gap.clashes {
-			clashes = append(clashes, fmt.Sprintf("mapping of %s in %s: %s, wanted %s", c.path, name, phraseOf(c.have), phraseOf(c.want)))
+			text := fmt.Sprintf("mapping of %s in %s: %s, wanted %s", c.path, name, phraseOf(c.have), phraseOf(c.want))
+			if i.written(name) {
+				blocked = append(blocked, text)
+			} else {
+				kept = append(kept, text)
+			}
 		}
-		i.seen[name] = s
 	}
 	for _, text := range slices.Sorted(maps.Keys(found)) {
 		out.Differs = append(out.Differs, text+" ("+some(found[text])+")")
 	}
-	if len(clashes) > 0 && !i.periodic {
-		out.Blocked = some(clashes) + ". Elasticsearch does not change what a field is. " + i.wayOut()
+	if len(blocked) > 0 {
+		out.Blocked = some(blocked) + ". Elasticsearch does not change what a field is. " + i.wayOut()
+	}
+	if len(kept) > 0 {
+		out.Notes = append(out.Notes, some(kept)+". Elasticsearch does not change what a field is: late events that go there and do not fit become dead letters. New indices get the new mapping.")
+	}
+	if left > 0 {
+		out.Notes = append(out.Notes, fmt.Sprintf("%d older indices than the newest %d were not looked at for their mappings.", left, len(names)))
 	}
 	return out, nil
+}
+
+// indicesMost is how many indices are looked at for their mappings: of patterns there may be thousands.
+const indicesMost = 200
+
+// newest gives the names of the indices that were made last, and how many there are beside them.
+func newest(answer map[string]any, most int) (names []string, left int) {
+	made := map[string]int64{}
+	for name, v := range answer {
+		index, _ := v.(map[string]any)
+		settings, _ := index["settings"].(map[string]any)
+		made[name], _ = strconv.ParseInt(word(settings["index.creation_date"]), 10, 64)
+	}
+	names = slices.SortedFunc(maps.Keys(made), func(a, b string) int {
+		return cmp.Or(cmp.Compare(made[b], made[a]), strings.Compare(a, b))
+	})
+	left = max(len(names)-most, 0)
+	return names[:len(names)-left], left
+}
+
+// mappings adds those of some indices. One that is gone meanwhile has none.
+func (i *indices) mappings(ctx context.Context, a *admin, names []string, into map[string]any) error {
+	parts := make([]string, len(names))
+	for k, n := range names {
+		parts[k] = escape(n)
+	}
+	var answer map[string]any
+	ok, err := a.get(ctx, "/"+strings.Join(parts, ","), "features=mappings&ignore_unavailable=true", &answer)
+	if ok {
+		maps.Copy(into, answer)
+	}
+	return err
+}
+
+// written tells whether an index is one that events of now go to: of patterns with times the one of now, of
+// others any.
+func (i *indices) written(name string) bool {
+	if i.now == "" {
+		return true
+	}
+	ok, err := path.Match(i.now, name)
+	return ok && err == nil
+}
+
+// unreached says which settings of a template the indices that are there do not get; nil if there are none.
+func (i *indices) unreached(wanted map[string]any) (notes []string) {
+	for _, setting := range slices.Sorted(maps.Keys(wanted)) {
+		var other []string
+		for _, name := range slices.Sorted(maps.Keys(i.seen)) {
+			s := i.seen[name]
+			if have := word(s.settings[setting]); !s.closed && have != word(wanted[setting]) {
+				if s.settings[setting] == nil {
+					have = "not set"
+				}
+				other = append(other, name+": "+have)
+			}
+		}
+		if len(other) > 0 {
+			notes = append(notes, fmt.Sprintf("setting %s = %s is for indices made from now on; those that are there keep theirs (%s). %s", setting, word(wanted[setting]), some(other), reach(setting)))
+		}
+	}
+	return notes
+}
+
+// reach says how an index that is there gets a setting.
+func reach(setting string) string {
+	for _, fixed := range []string{"index.number_of_shards", "index.codec", "index.sort.", "index.mode", "index.routing_partition_size", "index.number_of_routing_shards"} {
+		if strings.HasPrefix(setting, fixed) {
+			return "It cannot change there: copy the documents (POST /_reindex) where it matters."
+		}
+	}
+	return "PUT /INDEX/_settings changes it there."
 }
 
 func (i *indices) wayOut() string {

@@ -67,7 +67,7 @@ func sizeText(n int64) string {
 
 var sizeUnits = []string{"pb", "tb", "gb", "mb", "kb", "b"}
 
-func (p *policy) named() sinks.Thing { return sinks.Thing{Kind: "lifecycle policy", Name: p.name} }
+func (p *policy) named() sinks.Thing { return sinks.Thing{Kind: kindPolicy, Name: p.name} }
 func (p *policy) path() string       { return "/_ilm/policy/" + escape(p.name) }
 
 func (p *policy) read(ctx context.Context, a *admin) (map[string]any, error) {

@@ -4,7 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"keystone/dsl/types"
 	"keystone/sinks"
@@ -40,7 +45,44 @@ func (c *Config) pieces(events []types.Type) []piece {
 	case c.alias() != "":
 		out = append(out, &firstIndex{c.Index.S})
 	}
-	return append(out, c.present(m))
+	return append(out, c.present(m, time.Now()))
+}
+
+// Claims names the template and the policy: another block that names them would undo what this one does. Clusters
+// are the same where they share the address of a node.
+func (c *Config) Claims() []sinks.Claim {
+	if !c.Template.Written {
+		return nil
+	}
+	places := make([]string, len(c.URLs))
+	for i, text := range c.URLs {
+		places[i] = node(text)
+	}
+	option := "index"
+	if c.Template.Name != "" {
+		option = "template.name"
+	}
+	out := []sinks.Claim{{Thing: kindTemplate + " " + strconv.Quote(c.templateName()), Places: places, Option: option}}
+	if !c.Lifecycle.Written {
+		return out
+	}
+	if c.Lifecycle.Name != "" {
+		option = "lifecycle.name"
+	}
+	return append(out, sinks.Claim{Thing: kindPolicy + " " + strconv.Quote(c.policyName()), Places: places, Form: word(plain(c.policy())), Option: option})
+}
+
+// node gives host and port of a URL.
+func node(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return text
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return strings.ToLower(u.Hostname()) + ":" + port + strings.TrimRight(u.Path, "/")
 }
 
 // Wanted names the things without asking anybody.
@@ -71,11 +113,39 @@ func (c *Config) Observe(ctx context.Context, d sinks.Deps, events []types.Type)
 		if err != nil {
 			return nil, err
 		}
-		if _, ok := p.(*indices); !ok || len(t.Differs) > 0 || t.Blocked != "" {
+		in, ok := p.(*indices)
+		if ok {
+			t.Notes = append(t.Notes, c.unreached(in, out)...)
+		}
+		if !ok || len(t.Differs) > 0 || t.Blocked != "" || len(t.Notes) > 0 {
 			out = append(out, t)
 		}
 	}
 	return out, nil
+}
+
+// unreached says what of a change of the template, or of the policy, the indices that are there do not get.
+func (c *Config) unreached(in *indices, things []sinks.Thing) (notes []string) {
+	for _, t := range things {
+		if t.Blocked != "" || t.Exists && len(t.Differs) == 0 {
+			continue
+		}
+		switch t.Kind {
+		case kindTemplate:
+			settings := c.settings()
+			maps.DeleteFunc(settings, func(name string, _ any) bool {
+				return t.Exists && !slices.ContainsFunc(t.Differs, func(text string) bool {
+					return strings.HasPrefix(text, settingFact+name+":") || strings.HasPrefix(text, settingFact+name+" ")
+				})
+			})
+			notes = append(notes, in.unreached(settings)...)
+		case kindPolicy:
+			if t.Exists && len(in.seen) > 0 {
+				notes = append(notes, "An index goes on by the policy as it was until its present phase ends.")
+			}
+		}
+	}
+	return notes
 }
 
 func (c *Config) look(ctx context.Context, a *admin, p piece) (sinks.Thing, error) {
@@ -159,13 +229,19 @@ func (c *Config) Destroy(ctx context.Context, d sinks.Deps) error {
 	return nil
 }
 
+// The kinds of things that others ask for.
+const (
+	kindTemplate = "index template"
+	kindPolicy   = "lifecycle policy"
+)
+
 // template is the index template.
 type template struct {
 	name string
 	body map[string]any
 }
 
-func (t *template) named() sinks.Thing { return sinks.Thing{Kind: "index template", Name: t.name} }
+func (t *template) named() sinks.Thing { return sinks.Thing{Kind: kindTemplate, Name: t.name} }
 func (t *template) path() string       { return "/_index_template/" + escape(t.name) }
 
 func (t *template) read(ctx context.Context, a *admin) (body map[string]any, err error) {

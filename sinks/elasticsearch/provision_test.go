@@ -2,6 +2,7 @@ package elasticsearch
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -267,22 +268,118 @@ func TestRealStranger(t *testing.T) {
 	equal(t, "left", seen(t, c, events), []string{"index template: _meta.managed_by is missing, wanted keystone"})
 }
 
-// TestRealPeriods looks at the indices of several days: old ones with another type, or that are closed to changes, are left.
+// TestRealPeriods looks at the indices of several years: the one of now blocks as a plain index does, where it has another
+// type; old ones are told of, and those that are closed to changes are left.
 func TestRealPeriods(t *testing.T) {
 	l := shared(t)
-	c := l.kept(func(c *Config) { c.Index = text(c.Index.S + "-{ts:2006}") })
+	year := time.Now().UTC().Year()
+	c := l.kept(func(c *Config) {
+		c.Index = text(c.Index.S + "-{ts:2006}")
+		c.Template.Settings = map[string]string{"refresh_interval": "7s"}
+	})
 	base := strings.TrimSuffix(c.templateName(), "-")
-	l.call(http.MethodPut, "/"+base+"-2024", `{"settings":{"number_of_replicas":0},"mappings":{"properties":{"p":{"type":"text"}}}}`)
-	l.call(http.MethodPut, "/"+base+"-2025", `{"settings":{"number_of_replicas":0,"index.blocks.write":true}}`)
-	l.call(http.MethodPut, "/"+base+"-2026", `{"settings":{"number_of_replicas":0},"mappings":{"properties":{"p":{"type":"long"}}}}`)
+	index := func(year int) string { return fmt.Sprintf("%s-%d", base, year) }
+	now := index(year)
+	put := func(name, body string) { l.call(http.MethodPut, "/"+name, body) }
+	put(index(year-2), `{"settings":{"number_of_replicas":0},"mappings":{"properties":{"p":{"type":"text"}}}}`)
+	put(index(year-1), `{"settings":{"number_of_replicas":0,"index.blocks.write":true},"mappings":{"properties":{"p":{"type":"text"}}}}`)
+	put(now, `{"settings":{"number_of_replicas":0,"refresh_interval":"7s"},"mappings":{"properties":{"p":{"type":"long"}}}}`)
+	t.Cleanup(func() {
+		l.call(http.MethodDelete, "/"+index(year-2)+","+index(year-1)+","+now+"?ignore_unavailable=true", "")
+	})
 	events := []types.Type{schema(t, "p = int, n = int")}
-	got, err := c.Observe(t.Context(), deps(), events)
-	if err != nil || len(got) != 2 || got[1].Blocked != "" || !slices.Equal(got[1].Differs, []string{"mapping of n is missing, wanted long (" + base + "-2024, " + base + "-2026)"}) {
-		t.Errorf("%+v %v", got, err)
+	look := func() sinks.Thing {
+		t.Helper()
+		got, err := c.Observe(t.Context(), deps(), events)
+		if err != nil || len(got) != 2 {
+			t.Fatalf("%+v %v", got, err)
+		}
+		return got[1]
+	}
+	kept := "mapping of p in " + index(year-2) + ": text, wanted long. Elasticsearch does not change what a field is: late events that go there and do not fit become dead letters. New indices get the new mapping."
+	got := look()
+	equal(t, "mended", got.Differs, []string{"mapping of n is missing, wanted long (" + index(year-2) + ", " + now + ")"})
+	equal(t, "left", got.Notes, []string{kept, "setting index.refresh_interval = 7s is for indices made from now on; those that are there keep theirs (" + index(year-2) + ": not set). PUT /INDEX/_settings changes it there."})
+	if got.Blocked != "" {
+		t.Errorf("blocked: %s", got.Blocked)
 	}
 	ensure(t, c, events)
-	equal(t, "after", seen(t, c, events), []string{"index template"})
-	l.call(http.MethodDelete, "/"+base+"-2024,"+base+"-2025,"+base+"-2026", "")
+	got = look()
+	equal(t, "after", append(got.Differs, got.Notes...), []string{kept})
+
+	// A setting that changes, and one that no index takes any more.
+	c.Template.Settings["refresh_interval"] = "9s"
+	c.Template.Shards, c.Template.ShardsSaid = 2, true
+	equal(t, "a change", look().Notes, []string{kept,
+		"setting index.number_of_shards = 2 is for indices made from now on; those that are there keep theirs (" + index(year-2) + ": 1, " + now + ": 1). It cannot change there: copy the documents (POST /_reindex) where it matters.",
+		"setting index.refresh_interval = 9s is for indices made from now on; those that are there keep theirs (" + index(year-2) + ": not set, " + now + ": 7s). PUT /INDEX/_settings changes it there."})
+
+	// Another type for what is written now.
+	events[0] = schema(t, "p = string, n = int")
+	if got = look(); !strings.HasPrefix(got.Blocked, "mapping of p in "+now+": long, wanted keyword (ignore_above 8191). Elasticsearch does not change") {
+		t.Errorf("blocked: %q", got.Blocked)
+	}
+	if err := c.Ensure(t.Context(), deps(), events); err == nil || !strings.Contains(err.Error(), "mapping of p in "+now) {
+		t.Errorf("made all the same: %v", err)
+	}
+}
+
+// TestRealCountries holds an index for each value of a field against what is written: events may go to any of them.
+func TestRealCountries(t *testing.T) {
+	l := shared(t)
+	c := l.kept(func(c *Config) { c.Index = text(c.Index.S + "-{country}") })
+	base := strings.TrimSuffix(c.templateName(), "-")
+	for _, country := range []string{"br", "us"} {
+		l.call(http.MethodPut, "/"+base+"-"+country, `{"settings":{"number_of_replicas":0},"mappings":{"properties":{"o":{"properties":{"pct":{"type":"long"}}}}}}`)
+	}
+	t.Cleanup(func() { l.call(http.MethodDelete, "/"+base+"-br,"+base+"-us", "") })
+	got, err := c.Observe(t.Context(), deps(), []types.Type{schema(t, "country = string, o = object({pct = float})")})
+	want := "mapping of o.pct in " + base + "-br: long, wanted double, mapping of o.pct in " + base + "-us: long, wanted double. Elasticsearch does not change what a field is"
+	if err != nil || len(got) != 2 || !strings.HasPrefix(got[1].Blocked, want) {
+		t.Errorf("%+v %v", got, err)
+	}
+}
+
+// TestRealManyIndices looks at no more than the newest indices for their mappings, and says so.
+func TestRealManyIndices(t *testing.T) {
+	l := shared(t)
+	name := l.index()
+	l.call(http.MethodDelete, "/"+name, "")
+	const many = 5
+	for i := range many {
+		l.call(http.MethodPut, fmt.Sprintf("/%s-%d", name, i), `{"settings":{"number_of_replicas":0},"mappings":{"properties":{"p":{"type":"text"}}}}`)
+	}
+	t.Cleanup(func() {
+		for i := range many {
+			l.call(http.MethodDelete, fmt.Sprintf("/%s-%d", name, i), "")
+		}
+	})
+	c := config(t, name+"-{n}", l.urls...)
+	a, ctx, done, err := c.administer(t.Context(), deps())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	in := &indices{names: []string{name + "-*"}, most: 2, mapping: mapping{"dynamic": "true", "properties": map[string]any{"p": mapping{"type": "ip"}}}}
+	thing, err := in.look(ctx, a)
+	if err != nil || !strings.HasPrefix(thing.Blocked, fmt.Sprintf("mapping of p in %s-3: text, wanted ip, mapping of p in %s-4: text, wanted ip. ", name, name)) {
+		t.Errorf("%+v %v", thing, err)
+	}
+	equal(t, "left", thing.Notes, []string{"3 older indices than the newest 2 were not looked at for their mappings."})
+}
+
+func TestCurrent(t *testing.T) {
+	now := time.Date(2026, 1, 31, 23, 0, 0, 0, time.FixedZone("", -2*3600))
+	for index, want := range map[string]string{
+		"plays": "plays", "plays-{ts:2006.01.02}": "plays-2026.02.01", "{country}-{ts:2006}": "*-2026", "a-{x['}:']:2006}": "a-2026", "{x['a:b']}-{{y": "*-{y",
+	} {
+		if got := current(index, now); got != want {
+			t.Errorf("%s is %s, want %s", index, got, want)
+		}
+	}
+	if timed("a-{x['a:b']}") || !timed("a-{b}-{ts:01}") {
+		t.Error("times in names are not told from others")
+	}
 }
 
 // TestRealAbsent says what a cluster without lifecycle policies and data streams cannot have.

@@ -177,8 +177,39 @@ func (c *Config) checkFields(ds *diag.Diagnostics) {
 
 // wildcard gives the name of an index with * for each placeholder; fixed tells that there is none.
 func wildcard(index string) (pattern string, fixed bool) {
-	var b strings.Builder
 	fixed = true
+	pattern = expand(index, func(string) string {
+		fixed = false
+		return "*"
+	})
+	for strings.Contains(pattern, "**") {
+		pattern = strings.ReplaceAll(pattern, "**", "*")
+	}
+	return pattern, fixed
+}
+
+// current gives the pattern of the indices that events of a time are written to.
+func current(index string, now time.Time) string {
+	return expand(index, func(placeholder string) string {
+		if layout := layoutOf(placeholder); layout != "" {
+			return now.UTC().Format(layout)
+		}
+		return "*"
+	})
+}
+
+// timed tells whether times are in the name of an index.
+func timed(index string) (yes bool) {
+	expand(index, func(placeholder string) string {
+		yes = yes || layoutOf(placeholder) != ""
+		return ""
+	})
+	return yes
+}
+
+// expand gives the name of an index with its placeholders replaced.
+func expand(index string, replace func(placeholder string) string) string {
+	var b strings.Builder
 	rest := index
 	for rest != "" {
 		switch {
@@ -186,19 +217,37 @@ func wildcard(index string) (pattern string, fixed bool) {
 			b.WriteByte(rest[0])
 			rest = rest[2:]
 		case rest[0] == '{':
-			fixed = false
-			b.WriteByte('*')
-			rest = rest[placeholderLen(rest):]
+			n := placeholderLen(rest)
+			b.WriteString(replace(rest[:n]))
+			rest = rest[n:]
 		default:
 			b.WriteByte(rest[0])
 			rest = rest[1:]
 		}
 	}
-	pattern = b.String()
-	for strings.Contains(pattern, "**") {
-		pattern = strings.ReplaceAll(pattern, "**", "*")
+	return b.String()
+}
+
+// layoutOf gives the layout of a placeholder: what is behind a colon that stands in no quotes and no brackets.
+func layoutOf(placeholder string) string {
+	quote, depth := byte(0), 0
+	for i := range len(placeholder) {
+		switch c := placeholder[i]; {
+		case quote != 0:
+			if c == quote {
+				quote = 0
+			}
+		case c == '\'' || c == '"':
+			quote = c
+		case c == '[':
+			depth++
+		case c == ']':
+			depth--
+		case c == ':' && depth == 0:
+			return strings.TrimSuffix(placeholder[i+1:], "}")
+		}
 	}
-	return pattern, fixed
+	return ""
 }
 
 // placeholderLen is the length of the placeholder that text begins with: up to the brace that stands in no quotes.
@@ -265,8 +314,8 @@ func meta() map[string]any { return map[string]any{"managed_by": managedBy} }
 
 const managedBy = "keystone"
 
-// template gives the body of the index template.
-func (c *Config) template(mapping map[string]any) map[string]any {
+// settings gives those of indices, with flat names.
+func (c *Config) settings() map[string]any {
 	settings := map[string]any{}
 	for name, v := range c.Template.Settings {
 		if !strings.HasPrefix(name, "index.") {
@@ -286,8 +335,13 @@ func (c *Config) template(mapping map[string]any) map[string]any {
 			settings["index.lifecycle.rollover_alias"] = a
 		}
 	}
+	return settings
+}
+
+// template gives the body of the index template.
+func (c *Config) template(mapping map[string]any) map[string]any {
 	inner := map[string]any{"mappings": mapping}
-	if len(settings) > 0 {
+	if settings := c.settings(); len(settings) > 0 {
 		inner["settings"] = settings
 	}
 	if len(c.Aliases) > 0 {

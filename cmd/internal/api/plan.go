@@ -48,8 +48,9 @@ type Change struct {
 type Thing struct {
 	Kind    string   `json:"kind"`
 	Name    string   `json:"name"`
-	Action  string   `json:"action"` // create, update, ensure: it is not known whether it is there
+	Action  string   `json:"action"` // create, update, no-op, ensure: it is not known whether it is there
 	Differs []string `json:"differs,omitempty"`
+	Notes   []string `json:"notes,omitempty"` // what is left as it is, and what that means
 }
 
 // OptionChange is one option that differs.
@@ -175,7 +176,7 @@ func newChange(c reconcile.Change) Change {
 		if action == "" {
 			action = "ensure"
 		}
-		s.Things = append(s.Things, Thing{t.Kind, t.Name, action, t.Differs})
+		s.Things = append(s.Things, Thing{t.Kind, t.Name, action, t.Differs, t.Notes})
 	}
 	i := c.Impact
 	if i.ContinuesFrom != "" || i.Waiting != 0 || i.MayRepeat != 0 || i.RepeatNote != "" || i.Pause != 0 || len(i.KeepsState)+len(i.LosesState) > 0 || i.Letters != (reconcile.Letters{}) {

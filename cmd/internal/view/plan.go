@@ -166,12 +166,17 @@ func thing(b *strings.Builder, s Style, t api.Thing) {
 	case string(reconcile.Create):
 		sign = s.paint("+", green)
 	case string(reconcile.Update):
+	case string(reconcile.NoOp):
+		sign = " "
 	default:
 		sign, note = s.paint("?", dim), s.paint(" # made, or mended, unless it is as it should be", dim)
 	}
 	b.WriteString("      " + sign + " " + printable(t.Kind) + " " + strconv.Quote(printable(t.Name)) + note + "\n")
 	for _, d := range t.Differs {
 		b.WriteString("          " + printable(d) + "\n")
+	}
+	for _, n := range t.Notes {
+		b.WriteString("          " + s.paint("# "+printable(n), yellow) + "\n")
 	}
 }
 

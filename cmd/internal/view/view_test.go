@@ -61,6 +61,7 @@ func samplePlan() reconcile.Plan {
 					{Kind: "index template", Name: "plays", Action: reconcile.Create},
 					{Kind: "lifecycle policy", Name: "month", Action: reconcile.Update, Differs: []string{"delete after 30d, wanted 60d"}},
 					{Kind: "table", Name: "db.plays"},
+					{Kind: "indices", Name: "plays-*", Action: reconcile.NoOp, Notes: []string{"Old ones keep their mapping."}},
 				}},
 			{Addr: addr.New("route", "web"), Action: reconcile.Drain, Before: route("web"), After: route("web"),
 				Options: []reconcile.OptionChange{

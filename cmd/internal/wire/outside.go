@@ -124,7 +124,7 @@ func namesOf(things []sinks.Thing) []reconcile.Thing {
 func thingsOf(things []sinks.Thing) []reconcile.Thing {
 	out := make([]reconcile.Thing, len(things))
 	for i, t := range things {
-		out[i] = reconcile.Thing{Kind: t.Kind, Name: t.Name, Action: reconcile.NoOp, Differs: t.Differs, Blocked: t.Blocked}
+		out[i] = reconcile.Thing{Kind: t.Kind, Name: t.Name, Action: reconcile.NoOp, Differs: t.Differs, Blocked: t.Blocked, Notes: t.Notes}
 		switch {
 		case !t.Exists:
 			out[i].Action = reconcile.Create
