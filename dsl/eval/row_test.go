@@ -390,3 +390,41 @@ func TestFieldsProgram(t *testing.T) {
 		t.Errorf("a division by zero gives %v", fail)
 	}
 }
+
+// BenchmarkRow reads what a window needs of an event: its time, a condition, a key and two arguments.
+func BenchmarkRow(b *testing.B) {
+	doc := []byte(`{"user_id":"user-0012345","session":"0b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0","ts":1700000000123,"country":"BR","device":{"type":"tv","os":"tizen","version":"5.5.1"},"title_id":"title-99881","position_ms":123456,"duration_ms":5400000,"tags":["drama","new","4k"],"pad":"Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod tempor"}`)
+	texts := []string{"ts", "device.type == 'tv'", "user_id", "position_ms", "country"}
+	rec := record.Record{Value: doc}
+	b.Run("row", func(b *testing.B) {
+		p, _ := rowOf(b, types.AnyType, texts...)
+		e := p.NewEval()
+		var dst []byte
+		b.ReportAllocs()
+		b.ResetTimer()
+		defer cpu(b)()
+		for b.Loop() {
+			if fail := e.Begin("t", 0, &rec); fail != nil {
+				b.Fatal(fail)
+			}
+			_, _, _ = e.Time(0)
+			_, _ = e.True(1)
+			dst = dst[:0]
+			for i := 2; i < 5; i++ {
+				dst, _ = e.AppendValue(dst, i)
+			}
+		}
+	})
+	b.Run("route", func(b *testing.B) {
+		in := types.AnyType
+		e := program(b, &ir.Route{Format: ir.JSON, Filter: []*ir.Expr{untyped(b, texts[1])}, HasProject: true, Project: fields(b, in, "ts", "ts", "u", "user_id", "p", "position_ms", "c", "country")}).NewEval()
+		batch, out := &record.Batch{Records: []record.Record{rec}}, &record.Batch{}
+		b.ReportAllocs()
+		b.ResetTimer()
+		defer cpu(b)()
+		for b.Loop() {
+			out.Reset()
+			_, _ = e.Run(batch, 0, out)
+		}
+	})
+}

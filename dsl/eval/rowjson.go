@@ -149,6 +149,16 @@ func intAt(enc []byte, i int) (int64, int) {
 
 // SizeOfValue gives the length of the encoded value that enc begins with, -1 if it does not begin with one.
 func SizeOfValue(enc []byte) int {
+	if len(enc) == 0 {
+		return -1
+	}
+	if enc[0] != codeList && enc[0] != codeObject {
+		return skipScalar(enc, 0)
+	}
+	return sizeNested(enc)
+}
+
+func sizeNested(enc []byte) int {
 	i, depth := 0, 0
 	var kinds [maxEncoded / 64]uint64 // by depth: whether it is an object
 	for {
@@ -269,6 +279,22 @@ func NumberOfValue(enc []byte) (i int64, f float64, isInt bool) {
 	}
 	i, _ = intAt(enc, 0)
 	return i, 0, true
+}
+
+// IntOfValue gives the int that enc begins with and the length of its encoding, which is 0 where enc begins with none.
+func IntOfValue(enc []byte) (v int64, size int) {
+	if len(enc) >= 9 && enc[0] > codeMinInt && enc[0] < codeMaxInt { // shorter than eight bytes: cut from eight
+		x := binary.BigEndian.Uint64(enc[1:])
+		if n := int(enc[0]) - codeZero; n >= 0 {
+			return int64(x >> (64 - 8*n)), 1 + n // a shift by 64 gives 0
+		} else {
+			return int64(x>>(64+8*n) | ^uint64(0)<<(-8*n)), 1 - n
+		}
+	}
+	if len(enc) == 0 || enc[0] < codeMinInt || enc[0] > codeMaxInt || skipScalar(enc, 0) < 0 {
+		return 0, 0
+	}
+	return intAt(enc, 0)
 }
 
 // TimeOfValue gives an encoded time: seconds since 1970 UTC, and nanoseconds.

@@ -160,8 +160,7 @@ func (m *machine) appendEncoded(dst []byte, v value, depth int, st *site) ([]byt
 		dst = binary.AppendUvarint(append(dst, codeBytes), uint64(len(v.s)))
 		return append(dst, v.s...), true
 	case kTime:
-		dst = binary.BigEndian.AppendUint64(append(dst, codeTime), uint64(v.n)^1<<63)
-		return binary.BigEndian.AppendUint32(dst, uint32(v.aux)), true
+		return AppendTimeValue(dst, v.n, uint32(v.aux)), true
 	case kList, kObject:
 		if v.s != nil {
 			dst, _ = m.encodeRaw(dst, v.s, 0, depth, st)
@@ -352,6 +351,12 @@ func AppendFloatValue(dst []byte, f float64) []byte {
 		b |= 1 << 63
 	}
 	return binary.BigEndian.AppendUint64(append(dst, codeFloat), b)
+}
+
+// AppendTimeValue appends an encoded time: seconds since 1970 UTC, and nanoseconds.
+func AppendTimeValue(dst []byte, sec int64, nanos uint32) []byte {
+	dst = binary.BigEndian.AppendUint64(append(dst, codeTime), uint64(sec)^1<<63)
+	return binary.BigEndian.AppendUint32(dst, nanos)
 }
 
 // AppendStringValue appends an encoded string, which must be UTF-8.
