@@ -26,7 +26,7 @@ func codes() []diag.Code {
 		{Code: codePath, Summary: "Invalid path", Doc: "drop and explode take paths: names with dots between them, as device.os; other characters are written [\"@name\"]."},
 		{Code: codeRaw, Summary: "Raw events cannot be changed", Doc: "format = \"raw\" and decode = \"none\" pass the bytes of values as they are: project, set, drop and explode need JSON."},
 		{Code: codeKeyType, Summary: "Not a key", Doc: "Keys and headers are text: a string, number, bool, time or bytes, not a list or an object."},
-		{Code: codeAggregate, Summary: "Wrong aggregate", Doc: "A field of aggregate is computed from calls of aggregates, such as sum(n) or count(where(ok)), and needs a name and an expression."},
+		{Code: codeAggregate, Summary: "Too many aggregates", Doc: "An aggregation makes at most 1,000 different calls of aggregates: each has its state, for each key."},
 		{Code: codeType, Summary: "Not a type", Doc: "Types are written as string, list(int), object({ a = string, b = optional(int) }), decimal(10, 2), sensitive(string)."},
 		{Code: codeTypeName, Summary: "Unknown type", Doc: "The types are string, bool, int, float, decimal(P, S), timestamp_ms, timestamp_rfc3339, date, bytes, any, list(T), map(T), object({…}), optional(T) and sensitive(T)."},
 		{Code: codeText, Summary: "Not the text of an expression", Doc: "An expression over events is a literal string, so that its errors can point into it; HCL cannot compute it."},

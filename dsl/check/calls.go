@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 
@@ -14,6 +15,9 @@ import (
 func (c *checker) callNode(n *ast.CallNode) *ir.Node {
 	switch callee := n.Callee.(type) {
 	case *ast.IdentifierNode:
+		if c.aggregateCall(callee.Value, loc(n)) {
+			return c.aggregate(n, callee.Value, loc(n))
+		}
 		return c.call(callee.Value, n.Arguments, loc(n))
 	case *ast.MemberNode:
 		x := c.node(callee.Node)
@@ -56,6 +60,9 @@ func elsewhere(name string) string {
 func (c *checker) call(name string, args []ast.Node, token ir.Span) *ir.Node {
 	f := ir.FuncNamed(name)
 	if f == nil {
+		if c.calls != nil {
+			return c.fail(token, codeFunction, "Unknown function", "There is neither an aggregate nor a function %q.%s", name, cmp.Or(diag.DidYouMean(name, aggregateNames()), elsewhere(name)))
+		}
 		c.nodes(args)
 		return c.fail(token, codeFunction, "Unknown function", "There is no function %q.%s", name, elsewhere(name))
 	}

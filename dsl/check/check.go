@@ -25,6 +25,7 @@ type Env struct {
 	Format ir.Format      // "" is JSON
 	Consts map[string]any // var.x, local.x, each.key, each.value by written name: nil, bool, int64, float64, string, []any, map[string]any
 	Jobs   bool           // whether the expression is a job's
+	NoMeta bool           // whether the event is no record that was read, so that meta says nothing
 	// Source is the type of the event that Event was computed from, where it
 	// was: for saying which fields a projection left out.
 	Source *types.Type
@@ -78,8 +79,10 @@ type checker struct {
 	env    Env
 	diags  diag.Diagnostics
 	scope  []variable
+	hidden []variable // those that stand around an aggregate, and are of all rows
 	elems  []element
 	slots  int
+	calls  *Calls            // of the fields of an aggregation; nil elsewhere, and within the arguments of an aggregate
 	failed map[*ir.Node]bool // nodes with an error that is reported: nothing more is said of them
 }
 

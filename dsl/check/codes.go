@@ -30,6 +30,8 @@ const (
 	codeElements    = "KS2033"
 	codeAlwaysFails = "KS2034"
 	codeJobs        = "KS2035"
+	codeAggregate   = "KS2036"
+	codeNoMeta      = "KS2037"
 	codePattern     = "KS2050"
 )
 
@@ -62,6 +64,8 @@ func Codes() []diag.Code {
 		{Code: codeElements, Summary: "Too many elements", Doc: "Literals and ranges have at most 10,000 elements."},
 		{Code: codeAlwaysFails, Summary: "Always fails", Doc: "The value is the same for every event, and computing it is an error."},
 		{Code: codeJobs, Summary: "Not in jobs", Doc: "A job gives the same rows whenever it runs: now() is refused. Use the event's time."},
+		{Code: codeAggregate, Summary: "Wrong use of an aggregate", Doc: "A field of aggregate is computed of many rows: fields of the row stand inside of an aggregate, aggregates do not stand inside of one another, and where(CONDITION) is the last argument of one. The functions of lists of the same name are written with two colons, ::count(tags, # == 'a')."},
+		{Code: codeNoMeta, Summary: "No meta here", Doc: "meta is of the record that was read. Behind an operator that changes rows or is keyed there is none: keep what is needed as a field."},
 		{Code: codePattern, Summary: "Invalid pattern", Doc: "A pattern is text with {PATH} or {PATH:LAYOUT}; a brace of the text is written twice."},
 	}
 }

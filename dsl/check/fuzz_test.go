@@ -62,6 +62,7 @@ func FuzzExpr(f *testing.F) {
 				t.Fatalf("%q: tree %v with %v", s, expr, diags)
 			}
 			check.Pattern(text(s), env)
+			aggregation(t, s, env)
 			check.References(text(s))
 			check.PatternReferences(text(s))
 			if expr == nil {
@@ -74,6 +75,37 @@ func FuzzExpr(f *testing.F) {
 			_, _ = reference.Eval(expr.Root, reference.Input{Event: event, Meta: map[string]any{}})
 		}
 	})
+}
+
+// aggregation holds what is said of a field of an aggregation to what expressions are held to.
+func aggregation(t *testing.T, s string, env check.Env) {
+	t.Helper()
+	var calls check.Calls
+	expr, diags := check.Aggregate(text(s), env, &calls)
+	for _, d := range diags {
+		inside(t, s, d)
+	}
+	if diags.HasErrors() != (expr == nil) {
+		t.Fatalf("%q: aggregate %v with %v", s, expr, diags)
+	}
+	if expr == nil {
+		return
+	}
+	tree(t, s, expr.Root)
+	expr.Root.Walk(func(n *ir.Node) bool {
+		if n.Op == ir.Event || n.Op == ir.Meta || n.Op == ir.Field && n.Path[0].Name != "a0" && len(calls.List) < 2 {
+			t.Fatalf("%q reads a row outside of an aggregate", s)
+		}
+		return true
+	})
+	for _, c := range calls.List {
+		for _, a := range c.Args {
+			tree(t, s, a.Root)
+		}
+		if c.Where != nil {
+			tree(t, s, c.Where.Root)
+		}
+	}
 }
 
 // inside holds a diagnostic's range to the text, and to not being empty but at the end.

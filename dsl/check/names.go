@@ -58,6 +58,12 @@ func (c *checker) identifier(n *ast.IdentifierNode) *ir.Node {
 	if v, ok := c.variable(n.Value); ok {
 		return &ir.Node{Op: ir.Var, Type: v.typ, Span: token, Token: token, Slot: v.slot, Name: v.name}
 	}
+	if slices.ContainsFunc(c.hidden, func(v variable) bool { return v.name == n.Value }) {
+		return c.fail(token, codeAggregate, "Variable outside of the aggregate", "%s is declared by let outside of the aggregate, so it is one for all rows. Declare it inside, or rename it if a field is meant.", n.Value)
+	}
+	if c.calls != nil && !slices.Contains([]string{"meta", "var", "local", "each", "$env"}, n.Value) {
+		return c.outside(n.Value, token)
+	}
 	switch n.Value {
 	case "event":
 		if c.env.Format == ir.Raw {
@@ -166,6 +172,12 @@ func (c *checker) rooted(n *ast.MemberNode, root string) *ir.Node {
 		return c.fail(span, codeConst, "Unknown constant", "The name after %s is fixed, as in %s.", root, map[string]string{"meta": "meta.topic"}[root]+ifThen(root != "meta", c.some(root)))
 	}
 	if root == "meta" {
+		if c.calls != nil {
+			return c.outside("meta."+name.Value, span)
+		}
+		if c.env.NoMeta {
+			return c.fail(span, codeNoMeta, "No meta here", "meta is of the record that was read, and the rows here were made of several or changed. Keep what is needed as a field, where it is still known: project = { topic = \"meta.topic\" }.")
+		}
 		t, ok := metaType(name.Value)
 		if !ok {
 			return c.fail(token, codeMeta, "Unknown property of meta", "meta has %s.%s", strings.Join(metaNames(), ", "), diag.DidYouMean(name.Value, metaNames()))

@@ -52,7 +52,7 @@ func runScript(t *testing.T, file string) {
 				t.Fatalf("%s:%d: %v", file, i+1, err)
 			}
 			if strings.HasPrefix(line, "@mode") {
-				run = map[string]func(diag.Text, check.Env) (*ir.Expr, diag.Diagnostics){"condition": check.Condition, "list": check.List, "expr": check.Expr,
+				run = map[string]func(diag.Text, check.Env) (*ir.Expr, diag.Diagnostics){"condition": check.Condition, "list": check.List, "expr": check.Expr, "aggregate": aggregate,
 					"pattern": func(t diag.Text, env check.Env) (*ir.Expr, diag.Diagnostics) {
 						_, d := check.Pattern(t, env)
 						return &ir.Expr{Root: &ir.Node{Type: types.StringType}}, d
@@ -144,4 +144,23 @@ func show(line string, expr *ir.Expr, diags diag.Diagnostics) string {
 		fmt.Fprintf(&b, "%s %s\n", d.Code, d.Detail)
 	}
 	return b.String()
+}
+
+// aggregate shows the calls that an expression makes in its tree's place.
+func aggregate(t diag.Text, env check.Env) (*ir.Expr, diag.Diagnostics) {
+	var calls check.Calls
+	e, diags := check.Aggregate(t, env, &calls)
+	if e != nil {
+		names := make([]string, len(calls.List))
+		for i, c := range calls.List {
+			names[i] = fmt.Sprintf("%s/%d%v %s", c.Func, len(c.Args), c.Params, c.Type)
+			if c.Where != nil {
+				names[i] += " where"
+			}
+		}
+		root := *e.Root
+		root.Type = types.ObjectOf(types.Field{Name: strings.Join(names, "; "), Type: root.Type})
+		e.Root = &root
+	}
+	return e, diags
 }

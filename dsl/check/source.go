@@ -24,13 +24,14 @@ const (
 
 // source is the text of an expression with what the token pass found.
 type source struct {
-	text   diag.Text
-	runes  int
-	parsed string // the text that the parser gets, of the same length
-	tokens []lexer.Token
-	close  map[int]int  // start of an opening bracket → end of its closing one
-	fields []string     // of the event, for advice
-	minInt map[int]bool // starts of 9223372036854775808 after a minus, which parsed has as …807
+	text       diag.Text
+	runes      int
+	parsed     string // the text that the parser gets, of the same length
+	tokens     []lexer.Token
+	close      map[int]int  // start of an opening bracket → end of its closing one
+	fields     []string     // of the event, for advice
+	aggregates bool         // names of aggregates mean those, and not functions of lists
+	minInt     map[int]bool // starts of 9223372036854775808 after a minus, which parsed has as …807
 }
 
 // at gives the index of the token that starts at a rune, or -1.

@@ -19,7 +19,11 @@ import (
 // nodes, which the limit of the text's length makes needless: an environment
 // would make fields called count or map unparsable.
 func (s *source) parse() (ast.Node, diag.Diagnostics) {
-	tree, err := parser.ParseWithConfig(s.parsed, &conf.Config{})
+	config := &conf.Config{}
+	if s.aggregates {
+		config.Functions = overridden()
+	}
+	tree, err := parser.ParseWithConfig(s.parsed, config)
 	if err == nil {
 		return tree.Node, nil
 	}
@@ -61,6 +65,8 @@ func (s *source) explain(e *file.Error) (diag.Range, string) {
 		return rng, "The name in an object is an identifier or a quoted string."
 	case strings.HasPrefix(e.Message, "expected at least"):
 		return rng, "Arguments are missing here."
+	case t.Is(lexer.Operator, "#", ".") && s.aggregates:
+		return rng, "# and .field stand for the element, only inside the second argument of any, all, filter, map and their like. In an aggregation count, sum, first and so on are of rows; those of a list are written ::count(tags, # == 'a')."
 	case t.Is(lexer.Operator, "#", "."):
 		return rng, "# and .field stand for the element, only inside the second argument of any, all, filter, map and their like. A field of the event is written without a dot; comments begin with //."
 	case prev.Is(lexer.Operator, "let") || s.token(i-2).Is(lexer.Operator, "let") && prev.Kind == lexer.Identifier:

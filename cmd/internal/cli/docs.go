@@ -86,7 +86,7 @@ func writePages(dir string, pages []docs.Page) error {
 
 // reference gathers the declarations, this command line's own among them.
 func (a *App) reference() docs.Input {
-	in := docs.Input{Blocks: configs.Blocks(a.deps.Catalog()), Functions: ir.Functions(), Codes: a.deps.Codes(), Metrics: api.Metrics(), Exits: exits()}
+	in := docs.Input{Blocks: configs.Blocks(a.deps.Catalog()), Functions: ir.Functions(), Aggregates: ir.Aggregates(), Codes: a.deps.Codes(), Metrics: api.Metrics(), Exits: exits()}
 	for _, c := range a.commands() {
 		if c.Hidden || c.Name() == "no-help" {
 			continue

@@ -39,13 +39,14 @@ type Exit struct {
 
 // Input is all that the reference is made of.
 type Input struct {
-	Blocks    []configs.BlockDoc
-	Functions []*ir.Func
-	Codes     []diag.Code
-	Metrics   []api.Metric
-	Commands  []Command
-	Global    []Flag
-	Exits     []Exit
+	Blocks     []configs.BlockDoc
+	Functions  []*ir.Func
+	Aggregates []*ir.Aggregate
+	Codes      []diag.Code
+	Metrics    []api.Metric
+	Commands   []Command
+	Global     []Flag
+	Exits      []Exit
 }
 
 // Page is one file of the reference.
@@ -70,7 +71,7 @@ func Pages(in Input) []Page {
 		blocksPage(in.Blocks),
 		kindsPage("sources.md", "Sources", "A source block reads events from outside of the streams.", "source", in.Blocks),
 		kindsPage("sinks.md", "Sinks", "A sink block is where routes deliver events to, beside streams.", "sink", in.Blocks),
-		functionsPage(in.Functions), diagnosticsPage(in.Codes), cliPage(in), metricsPage(in.Metrics),
+		functionsPage(in.Functions), aggregatesPage(in.Aggregates), diagnosticsPage(in.Codes), cliPage(in), metricsPage(in.Metrics),
 	}
 	index := Page{File: "README.md", Title: "Reference", Intro: "Generated from the program's own declarations.\n"}
 	for _, p := range pages {

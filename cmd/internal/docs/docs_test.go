@@ -16,11 +16,11 @@ import (
 func input() docs.Input {
 	return docs.Input{
 		Blocks:    configs.Blocks(configs.Catalog{Sources: sourcecatalog.Kinds(), Sinks: sinkcatalog.Kinds()}),
-		Functions: ir.Functions(),
-		Codes:     []diag.Code{{Code: "KS2001", Summary: "B"}, {Code: "KS1001", Summary: "A | B", Doc: "Why."}},
-		Metrics:   api.Metrics(),
-		Commands:  []docs.Command{{Name: "keystone run", Use: "keystone run [flags]", Doc: "Runs.", Flags: []docs.Flag{{Name: "limit", Value: "N", Doc: "stop"}}}},
-		Exits:     []docs.Exit{{Code: 3, Doc: "Invalid."}},
+		Functions: ir.Functions(), Aggregates: ir.Aggregates(),
+		Codes:    []diag.Code{{Code: "KS2001", Summary: "B"}, {Code: "KS1001", Summary: "A | B", Doc: "Why."}},
+		Metrics:  api.Metrics(),
+		Commands: []docs.Command{{Name: "keystone run", Use: "keystone run [flags]", Doc: "Runs.", Flags: []docs.Flag{{Name: "limit", Value: "N", Doc: "stop"}}}},
+		Exits:    []docs.Exit{{Code: 3, Doc: "Invalid."}},
 	}
 }
 

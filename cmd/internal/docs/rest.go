@@ -21,6 +21,24 @@ func functionsPage(fs []*ir.Func) Page {
 	return p
 }
 
+func aggregatesPage(as []*ir.Aggregate) Page {
+	p := Page{File: "aggregates.md", Title: "Aggregates", Intro: "What `aggregate = {…}` of a job's windows and aggregates computes of the rows of a key. " +
+		"The last argument of each may be `where(CONDITION)`: only rows for which it is true count. Aggregates are combined by arithmetic and functions: `sum(a) / count()`. " +
+		"The functions of lists of the same name are written with two colons there: `::count(tags, # == 'a')`.\n\n" +
+		"A row whose argument is nil does not count. No result depends on the order in which rows arrive."}
+	as = slices.Clone(as)
+	slices.SortFunc(as, func(a, b *ir.Aggregate) int { return cmp.Compare(a.Name, b.Name) })
+	for _, a := range as {
+		var b strings.Builder
+		fmt.Fprintf(&b, "```\n%s\n```\n\n%s\n\n| Expression | x of the rows | Value |\n|---|---|---|\n", a.Signature, a.Doc)
+		for _, e := range a.Examples {
+			fmt.Fprintf(&b, "| %s | %s | %s |\n", codeCell(e.Expr), codeCell(e.Rows), codeCell(e.Want))
+		}
+		p.Sections = append(p.Sections, Section{Name: "aggregate " + a.Name, Body: b.String()})
+	}
+	return p
+}
+
 func functionBody(f *ir.Func) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "```\n%s\n```\n\n%s\n", f.Signature, strings.TrimSpace(f.Doc))
