@@ -3,7 +3,9 @@ package configs
 import (
 	"fmt"
 	"math/big"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -34,6 +36,10 @@ func (l *loader) body(b *block, body *hclsyntax.Body, header diag.Range, opts sp
 	}
 	for _, nested := range body.Blocks {
 		rng := toRange(nested.DefRange())
+		if o := opts.Find(nested.Type); o != nil && o.Kind == spec.KindLabelled {
+			l.labelled(b, nested, o, &out, in)
+			continue
+		}
 		if len(nested.Labels) > 0 {
 			l.diags.Addf(toRange(nested.LabelRanges[0]), codeLabels, "Wrong number of labels", "The nested block %q has no name: write %s { … }.", nested.Type, nested.Type)
 		}
@@ -78,6 +84,31 @@ func items(o *spec.Option, expr hclsyntax.Expression) map[string]diag.Range {
 	return out
 }
 
+// labelled evaluates a nested block with a name into out.
+func (l *loader) labelled(b *block, nested *hclsyntax.Block, o *spec.Option, out *spec.Body, in *instance) {
+	rng := toRange(nested.DefRange())
+	if !checkLabels(nested, []string{"name"}, &l.diags) {
+		return
+	}
+	label := nested.Labels[0]
+	if out.Blocks == nil {
+		out.Blocks = map[string]spec.Body{}
+	}
+	group, ok := out.Blocks[nested.Type]
+	if !ok {
+		group = spec.Body{Range: rng, Blocks: map[string]spec.Body{}}
+	}
+	if first, twice := group.Blocks[label]; twice {
+		l.diags.Addf(rng, codeTwice, "Block written twice", "%s %q is already written at %s.", nested.Type, label, first.Range)
+		return
+	}
+	group.Blocks[label] = l.body(b, nested.Body, rng, o.Each(label), in)
+	if o.Ordered {
+		group.Order = append(group.Order, label)
+	}
+	out.Blocks[nested.Type] = group
+}
+
 // option evaluates one option as its kind says.
 func (l *loader) option(o *spec.Option, expr hclsyntax.Expression, in *instance) spec.Value {
 	switch o.Kind {
@@ -92,6 +123,8 @@ func (l *loader) option(o *spec.Option, expr hclsyntax.Expression, in *instance)
 		return l.pattern(expr, in)
 	case spec.KindSecret:
 		return l.secret(o, expr, in)
+	case spec.KindPort, spec.KindPorts:
+		return l.ports(o, expr)
 	case spec.KindRef:
 		return l.reference(o, expr, in)
 	}
@@ -109,6 +142,56 @@ func (l *loader) readWritten(o *spec.Option, expr hclsyntax.Expression) spec.Val
 		return l.fields(o, expr)
 	}
 	return l.typeOf(expr)
+}
+
+// ports reads references to operators, which HCL does not evaluate: who they are is known when all of the job is.
+func (l *loader) ports(o *spec.Option, expr hclsyntax.Expression) spec.Value {
+	list, isList := expr.(*hclsyntax.TupleConsExpr)
+	if !isList || o.Kind == spec.KindPort {
+		p, ok := l.port(o, expr)
+		if !ok {
+			return spec.Invalid{}
+		}
+		return p
+	}
+	out := make([]spec.Port, 0, len(list.Exprs))
+	for _, e := range list.Exprs {
+		p, ok := l.port(o, e)
+		if !ok {
+			return spec.Invalid{}
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+func (l *loader) port(o *spec.Option, expr hclsyntax.Expression) (spec.Port, bool) {
+	rng := toRange(expr.Range())
+	t, diags := hcl.AbsTraversalForExpr(expr)
+	names := make([]string, 0, len(t))
+	for i, step := range t {
+		if a, ok := step.(hcl.TraverseAttr); ok && i > 0 {
+			names = append(names, a.Name)
+		} else if i == 0 {
+			names = append(names, t.RootName())
+		}
+	}
+	switch {
+	case diags.HasErrors() || len(names) != len(t):
+		l.diags.Addf(rng, codeReference, "Not an operator", "%q takes %s, without quotes.", o.Name, o.Expects())
+		return spec.Port{}, false
+	case slices.Contains(referenceTypes, names[0]):
+		l.diags.Addf(rng, codeReference, "Not an operator", "%q refers to an operator of the same job. A stream or source is read by a block of its own: read \"%s\" { from = %s }; then write %s = read.%[2]s.", o.Name, names[len(names)-1], strings.Join(names, "."), o.Name)
+		return spec.Port{}, false
+	case len(names) < 2 || len(names) > 3:
+		l.diags.Addf(rng, codeReference, "Not an operator", "An operator is KIND.NAME, such as read.plays or window.by_user, and its late rows are window.by_user.late.")
+		return spec.Port{}, false
+	}
+	p := spec.Port{Operator: names[0] + "." + names[1], Range: rng}
+	if len(names) == 3 {
+		p.Output, p.OutputRange = names[2], toRange(t[2].SourceRange())
+	}
+	return p, true
 }
 
 // plain evaluates an option that holds an ordinary value.

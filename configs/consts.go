@@ -127,6 +127,13 @@ func usesOf(opts spec.Options, body spec.Body) []use {
 			uses = append(uses, usesOf(o.Block, body.Blocks[o.Name])...)
 			continue
 		}
+		if o.Kind == spec.KindLabelled {
+			group := body.Blocks[o.Name]
+			for _, label := range slices.Sorted(maps.Keys(group.Blocks)) {
+				uses = append(uses, usesOf(o.Each(label), group.Blocks[label])...)
+			}
+			continue
+		}
 		var texts []diag.Text
 		switch v := body.Attrs[o.Name].Value.(type) {
 		case diag.Text:

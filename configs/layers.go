@@ -15,7 +15,7 @@ import (
 const setPrefix = "KEYSTONE_SET_"
 
 // defaultTypes are the blocks that may stand in defaults.
-var defaultTypes = []string{"cluster", "stream", "source", "sink", "route"}
+var defaultTypes = []string{"cluster", "stream", "source", "sink", "route", "job"}
 
 // defaultsFor gives the block of defaults for a type and kind, or nil.
 func (l *loader) defaultsFor(typ, kind string) *hclsyntax.Block {
@@ -59,6 +59,7 @@ func (l *loader) checkDefaults() {
 			l.opts.Catalog.unknownKind(&block{addr: addr.New(b.Type, kind), kind: kind, header: rng}, &l.diags)
 		default:
 			seen[b.Type+" "+kind] = rng
+			opts = slices.DeleteFunc(opts, func(o *spec.Option) bool { return o.Kind == spec.KindLabelled }) // operators are a job's own
 			for _, o := range opts {
 				o.IsRequired = false
 			}
@@ -137,6 +138,10 @@ func (l *loader) useSet(name, option string) {
 func (l *loader) applySet(owner addr.Addr, prefix, path string, opts spec.Options, body *spec.Body) {
 	for _, o := range opts {
 		name := prefix + upper(o.Name)
+		if o.Kind == spec.KindLabelled {
+			l.applyLabelled(owner, name+"_", path+o.Name+".", o, body)
+			continue
+		}
 		if o.Kind == spec.KindBlock {
 			if !l.anySet(name + "_") {
 				continue
@@ -168,6 +173,21 @@ func (l *loader) applySet(owner addr.Addr, prefix, path string, opts spec.Option
 		}
 		body.Attrs[o.Name] = spec.Attr{Value: l.setValue(o, name, text, rng), Range: rng, NameRange: rng, Layer: spec.LayerEnvironment}
 	}
+}
+
+// applyLabelled puts what is set over blocks with a name; it adds none.
+func (l *loader) applyLabelled(owner addr.Addr, prefix, path string, o *spec.Option, body *spec.Body) {
+	group, ok := body.Blocks[o.Name]
+	if !ok || !l.anySet(prefix) {
+		return
+	}
+	group.Blocks = maps.Clone(group.Blocks)
+	for label, b := range group.Blocks {
+		l.applySet(owner, prefix+upper(label)+"_", path+label+".", o.Each(label), &b)
+		group.Blocks[label] = b
+	}
+	body.Blocks = maps.Clone(body.Blocks)
+	body.Blocks[o.Name] = group
 }
 
 func (l *loader) anySet(prefix string) bool {
@@ -221,9 +241,11 @@ func (l *loader) setNames() []string {
 	var add func(prefix string, opts spec.Options)
 	add = func(prefix string, opts spec.Options) {
 		for _, o := range opts {
-			if o.Kind == spec.KindBlock {
+			switch o.Kind {
+			case spec.KindBlock:
 				add(prefix+upper(o.Name)+"_", o.Block)
-			} else {
+			case spec.KindLabelled: // which names there are is not known here
+			default:
 				names = append(names, prefix+upper(o.Name))
 			}
 		}

@@ -3,6 +3,7 @@ package configs
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
@@ -33,6 +34,10 @@ func (b *block) merge(base, over *hclsyntax.Body, diags *diag.Diagnostics) *hcls
 	merged.Blocks = slices.Clone(base.Blocks)
 	done := map[string]bool{}
 	for _, x := range over.Blocks {
+		if len(x.Labels) > 0 {
+			b.mergeLabelled(&merged, x, diags)
+			continue
+		}
 		if done[x.Type] {
 			continue
 		}
@@ -56,6 +61,18 @@ func (b *block) merge(base, over *hclsyntax.Body, diags *diag.Diagnostics) *hcls
 		merged.Blocks = append(merged.Blocks, after...)
 	}
 	return &merged
+}
+
+// mergeLabelled merges a nested block with a name into the one of that name, which must be there.
+func (b *block) mergeLabelled(merged *hclsyntax.Body, x *hclsyntax.Block, diags *diag.Diagnostics) {
+	i := slices.IndexFunc(merged.Blocks, func(y *hclsyntax.Block) bool { return y.Type == x.Type && slices.Equal(y.Labels, x.Labels) })
+	if i < 0 {
+		diags.Addf(toRange(x.DefRange()), codeOverlay, "Overlay of nothing", "There is no %s %q in the files of every environment; an overlay only changes what they declare.", x.Type, strings.Join(x.Labels, " "))
+		return
+	}
+	one := *merged.Blocks[i]
+	one.Body = b.merge(one.Body, x.Body, diags)
+	merged.Blocks[i] = &one
 }
 
 func (b *block) markOverlay(body *hclsyntax.Body) {

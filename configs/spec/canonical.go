@@ -32,6 +32,15 @@ func Canonical(opts Options) map[string]Canon {
 
 func canonical(opts Options, prefix string, out map[string]Canon) {
 	for _, o := range opts {
+		if o.Kind == KindLabelled {
+			if o.Ordered && len(o.order) > 0 {
+				out[prefix+o.Name] = Canon{Text: plainText(o.order), Option: o}
+			}
+			for label, x := range o.made {
+				canonical(x, prefix+o.Name+"."+label+".", out)
+			}
+			continue
+		}
 		if o.Kind != KindBlock {
 			text, texts := o.canonical()
 			out[prefix+o.Name] = Canon{Text: text, Option: o, Texts: texts}
@@ -101,6 +110,13 @@ func (o *Option) canonical() (string, []diag.Text) {
 		return p.String(), nil
 	case *Secret:
 		return p.Reference(), nil
+	case *Port:
+		return p.String(), nil
+	case *[]Port:
+		if len(*p) == 0 {
+			return "", nil
+		}
+		return listText(len(*p), func(i int) string { return (*p)[i].String() }), nil
 	case *Ref:
 		return p.Addr.String(), nil
 	}

@@ -30,6 +30,8 @@ func decode(opts Options, body Body, path string) diag.Diagnostics {
 		switch {
 		case o == nil:
 			diags.Addf(a.NameRange, codeUnknown, "Unknown option", "There is no option %q here.%s", path+name, opts.didYouMean(name))
+		case o.Kind == KindLabelled:
+			diags.Addf(a.NameRange, codeForm, "Option in the wrong form", "%q is a nested block with a name; write %s \"NAME\" { … } without the equals sign.", path+name, name)
 		case o.Kind == KindBlock:
 			diags.Addf(a.NameRange, codeForm, "Option in the wrong form", "%q is a nested block; write %s { … } without the equals sign.", path+name, name)
 		case a.Value == nil || a.Value == Value(Invalid{}):
@@ -46,6 +48,13 @@ func decode(opts Options, body Body, path string) diag.Diagnostics {
 		switch {
 		case o == nil:
 			diags.Addf(b.Range, codeUnknown, "Unknown nested block", "There is no block %q here.%s", path+name, opts.didYouMean(name))
+		case o.Kind == KindLabelled:
+			o.order = b.Order
+			for _, label := range slices.Sorted(maps.Keys(b.Blocks)) {
+				x := o.Each(label)
+				o.made[label] = x
+				diags.Append(decode(x, b.Blocks[label], path+name+"."+label+".")...)
+			}
 		case o.Kind != KindBlock:
 			diags.Addf(b.Range, codeForm, "Option in the wrong form", "%q is an option, not a block; write %s = …, with %s.", path+name, name, o.Expects())
 		default:
@@ -59,7 +68,7 @@ func decode(opts Options, body Body, path string) diag.Diagnostics {
 		if !o.IsRequired {
 			continue
 		}
-		if o.Kind == KindBlock {
+		if o.Kind == KindBlock || o.Kind == KindLabelled {
 			if _, ok := body.Blocks[o.Name]; !ok {
 				diags.Addf(body.Range, codeMissing, "Missing block", "The block %q is required.", path+o.Name)
 			}
@@ -109,6 +118,10 @@ func (o Options) setDefaults() {
 				*x.Present = false
 			}
 			x.Block.setDefaults()
+			continue
+		}
+		if x.Kind == KindLabelled {
+			x.made = map[string]Options{}
 			continue
 		}
 		x.setDefault()
@@ -211,6 +224,21 @@ func (o *Option) decode(a Attr, path string, diags *diag.Diagnostics) {
 		default:
 			wrong()
 		}
+	case *Port:
+		if v, ok := a.Value.(Port); ok {
+			*p = v
+		} else {
+			wrong()
+		}
+	case *[]Port:
+		switch v := a.Value.(type) {
+		case []Port:
+			*p = v
+		case Port:
+			*p = []Port{v}
+		default:
+			wrong()
+		}
 	case *Ref:
 		o.decodeRef(p, a, path, diags, wrong)
 	default:
@@ -296,6 +324,8 @@ func describe(v Value) string {
 		return "a map of expressions"
 	case Ref:
 		return "a reference to " + v.Addr.String()
+	case Port, []Port:
+		return "a reference to an operator"
 	case types.Type:
 		return "a type"
 	case Secret:

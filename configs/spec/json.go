@@ -39,13 +39,14 @@ func (a *Attr) UnmarshalJSON(b []byte) error {
 type bodyJSON struct {
 	Attrs  map[string]Attr      `json:"attrs,omitempty"`
 	Blocks map[string]Body      `json:"blocks,omitempty"`
+	Order  []string             `json:"order,omitempty"`
 	Consts map[string]constJSON `json:"consts,omitempty"`
 	Range  diag.Range           `json:"range"`
 }
 
 // MarshalJSON tags every value with its form.
 func (b Body) MarshalJSON() ([]byte, error) {
-	j := bodyJSON{Attrs: b.Attrs, Blocks: b.Blocks, Range: b.Range}
+	j := bodyJSON{Attrs: b.Attrs, Blocks: b.Blocks, Order: b.Order, Range: b.Range}
 	if len(b.Consts) > 0 {
 		j.Consts = make(map[string]constJSON, len(b.Consts))
 		for k, v := range b.Consts {
@@ -61,7 +62,7 @@ func (b *Body) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, &j); err != nil {
 		return err
 	}
-	*b = Body{Attrs: j.Attrs, Blocks: j.Blocks, Range: j.Range}
+	*b = Body{Attrs: j.Attrs, Blocks: j.Blocks, Order: j.Order, Range: j.Range}
 	if len(j.Consts) > 0 {
 		b.Consts = make(map[string]any, len(j.Consts))
 		for k, v := range j.Consts {
@@ -103,6 +104,10 @@ func (j valueJSON) MarshalJSON() ([]byte, error) {
 		return tag("fields", v)
 	case Ref:
 		return tag("ref", v)
+	case Port:
+		return tag("port", v)
+	case []Port:
+		return tag("ports", v)
 	case types.Type:
 		return tag("type", typeToJSON(v))
 	case Secret:
@@ -163,6 +168,10 @@ func (j *valueJSON) UnmarshalJSON(b []byte) error {
 		return into[[]Field](raw, &j.v)
 	case "ref":
 		return into[Ref](raw, &j.v)
+	case "port":
+		return into[Port](raw, &j.v)
+	case "ports":
+		return into[[]Port](raw, &j.v)
 	case "secret":
 		return into[Secret](raw, &j.v)
 	case "type":

@@ -49,12 +49,31 @@ const (
 	KindType                  // types.Type: a schema
 	KindSecret                // Secret
 	KindBlock                 // nested block, Option.Block; its presence is bound to *bool when asked
+	KindLabelled              // nested blocks with a name, any number of them: Option.Each
+	KindPort                  // Port: an operator of the same job, or one of its other outputs
+	KindPorts                 // []Port
 )
 
 // Ref is a reference to another block instance.
 type Ref struct {
 	Addr  addr.Addr
 	Range diag.Range
+}
+
+// Port refers to an output of an operator of the same job: window.by_user, window.by_user.late.
+type Port struct {
+	Operator    string     `json:"operator"`        // "window.by_user"
+	Output      string     `json:"output,omitzero"` // "late"; "" for its rows
+	Range       diag.Range `json:"range"`
+	OutputRange diag.Range `json:"output_range,omitzero"`
+}
+
+// String gives the reference as it is written.
+func (p Port) String() string {
+	if p.Output == "" {
+		return p.Operator
+	}
+	return p.Operator + "." + p.Output
 }
 
 // Field is one entry of a KindExprMap. Exactly one of Expr, Lit and Object counts.
@@ -113,19 +132,23 @@ type Option struct {
 	DefaultVal any // of the bound field's type; the constructor's field is set to it before decoding
 	HasMin     bool
 	HasMax     bool
-	Min, Max   float64  // numbers; durations in seconds; bytes in bytes
-	Example    string   // HCL of the value, for the reference
-	Refs       []string // block types that a KindRef may name
-	Output     bool     // an expression or pattern over the route's output event rather than its input
-	Block      Options  // of KindBlock
-	Synonyms   []string // what other tools call it: never accepted, but suggested from
-	Writable   bool     // of KindSecret: it may be written in the file, as the name of a user may, and is stored then
-	Present    *bool    // of KindBlock: set to whether the block is written
-	Set        *bool    // if not nil: set to whether the user wrote the option
+	Min, Max   float64                    // numbers; durations in seconds; bytes in bytes
+	Example    string                     // HCL of the value, for the reference
+	Refs       []string                   // block types that a KindRef may name
+	Output     bool                       // an expression or pattern over the route's output event rather than its input
+	Block      Options                    // of KindBlock
+	Each       func(label string) Options // of KindLabelled: the declaration of the block with the label
+	Ordered    bool                       // of KindLabelled: the order of the blocks counts
+	Synonyms   []string                   // what other tools call it: never accepted, but suggested from
+	Writable   bool                       // of KindSecret: it may be written in the file, as the name of a user may, and is stored then
+	Present    *bool                      // of KindBlock: set to whether the block is written
+	Set        *bool                      // if not nil: set to whether the user wrote the option
 
 	Target any // pointer to the bound field
 
-	assign func(string) // of KindEnum
+	made   map[string]Options // of KindLabelled: what was decoded
+	order  []string           // of its blocks
+	assign func(string)       // of KindEnum
 	read   func() string
 }
 
@@ -230,6 +253,23 @@ func Nested(name string, doc string, opts Options) *Option {
 	o.Block = opts
 	return o
 }
+
+// Labelled declares nested blocks with a name. each declares the one of a name: it is called anew for
+// every block that is decoded, and for the reference with "NAME".
+func Labelled(name string, doc string, each func(label string) Options) *Option {
+	o := option(name, KindLabelled, nil, doc)
+	o.Each = each
+	return o
+}
+
+// Input declares a reference to an output of an operator of the same job.
+func Input(name string, p *Port, doc string) *Option { return option(name, KindPort, p, doc) }
+
+// Inputs declares references to outputs of operators of the same job.
+func Inputs(name string, p *[]Port, doc string) *Option { return option(name, KindPorts, p, doc) }
+
+// InOrder says that the order of labelled blocks counts.
+func (o *Option) InOrder() *Option { o.Ordered = true; return o }
 
 // Required makes leaving the option out an error.
 func (o *Option) Required() *Option { o.IsRequired = true; return o }

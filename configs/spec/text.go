@@ -25,6 +25,9 @@ var kindText = [...]struct{ name, expects string }{
 	KindType:      {"type", "a type, such as object({ user_id = string })"},
 	KindSecret:    {"secret", `a secret, such as env("PASSWORD")`},
 	KindBlock:     {"block", "a nested block"},
+	KindLabelled:  {"block with a name", "nested blocks with a name"},
+	KindPort:      {"operator", "an operator of the job, such as read.plays or window.x.late"},
+	KindPorts:     {"operators", "operators of the job, such as [read.a, read.b]"},
 }
 
 // String gives the name of the kind as the reference shows it.

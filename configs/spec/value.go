@@ -40,8 +40,11 @@ type Attr struct {
 // refer to, by their written name; values are nil, bool, int64, float64,
 // string, []any, map[string]any.
 type Body struct {
-	Attrs  map[string]Attr
-	Blocks map[string]Body // nested blocks; a second one of a type is an error earlier
+	Attrs map[string]Attr
+	// Blocks are the nested blocks; a second one of a type is an error earlier. Blocks with a name are below
+	// one of their type, by name: Blocks["window"].Blocks["by_user"].
+	Blocks map[string]Body
+	Order  []string // of Blocks of one type with names: as written
 	Consts map[string]any
 	Range  diag.Range // of the block's header, for what is missing
 }

@@ -110,7 +110,7 @@ func (c *checker) aggregate(n *ast.CallNode, name string, token ir.Span) *ir.Nod
 	}
 	behind := args[min(a.Args, len(args)):]
 	args = args[:len(args)-len(behind)]
-	ok := true
+	var ok bool
 	call.Params, ok = c.params(a, inner, behind)
 	argTypes := make([]types.Type, 0, len(args))
 	for _, x := range args {

@@ -67,11 +67,24 @@ func optionsTable(o spec.Options) string {
 	b.WriteString("\n| Option | Type | Default | Change | |\n|---|---|---|---|---|\n")
 	optionRows(&b, "", o)
 	enums(&b, "", o)
+	for _, x := range o {
+		if x.Kind == spec.KindLabelled { // a table of its own
+			fmt.Fprintf(&b, "\n### %s\n\n`%s \"NAME\" { … }`\n\n%s\n\n| Option | Type | Default | Change | |\n|---|---|---|---|---|\n", x.Name, x.Name, strings.TrimSpace(x.Doc))
+			optionRows(&b, x.Name+".NAME.", x.Each("name"))
+		}
+	}
 	return b.String()
 }
 
 func optionRows(b *strings.Builder, prefix string, o spec.Options) {
 	for _, x := range o {
+		if x.Kind == spec.KindLabelled {
+			fmt.Fprintf(b, "| `%s%s \"NAME\" { }` | block | %s | | %s |\n", prefix, x.Name, defaultOf(x), cell(x.Doc))
+			if prefix != "" {
+				optionRows(b, prefix+x.Name+".NAME.", x.Each("name"))
+			}
+			continue
+		}
 		if x.Kind == spec.KindBlock {
 			fmt.Fprintf(b, "| `%s%s { }` | block | | | %s |\n", prefix, x.Name, cell(x.Doc))
 			optionRows(b, prefix+x.Name+".", x.Block)
@@ -143,6 +156,10 @@ func typeOf(x *spec.Option) string {
 		return "reference to " + strings.Join(x.Refs, " or ")
 	case spec.KindType:
 		return "type"
+	case spec.KindPort:
+		return "operator"
+	case spec.KindPorts:
+		return "list of operators"
 	case spec.KindSecret:
 		return "secret"
 	}
