@@ -169,6 +169,16 @@ type Thing struct {
 	Notes      []string // what Ensure leaves as it is, and what that means: sentences, told with a change of the sink
 }
 
+// Later is an error of Ensure: who keeps the things does not answer, and records can be written without them
+// meanwhile. They are seen to be missing once it answers, and are made then.
+type Later struct{ Err error }
+
+// Error is that of what was tried.
+func (e Later) Error() string { return e.Err.Error() }
+
+// Unwrap gives it.
+func (e Later) Unwrap() error { return e.Err }
+
 // Provisioner is a Config whose destination has things that must be there before
 // records are written. events are the types of what the routes write that lead to the sink; Any where one is not known.
 type Provisioner interface {
@@ -177,7 +187,8 @@ type Provisioner interface {
 	Wanted(d Deps, events []types.Type) []Thing
 	// Observe tells which of them exist and how they differ from what is wanted.
 	Observe(ctx context.Context, d Deps, events []types.Type) ([]Thing, error)
-	// Ensure makes them and mends what differs. It is idempotent, also when it was interrupted.
+	// Ensure makes them and mends what differs. It is idempotent, also when it was interrupted. An error
+	// that is a Later does not hold up the routes.
 	Ensure(ctx context.Context, d Deps, events []types.Type) error
 	// Destroy takes away what the sink's options say may be taken away, when the block is removed.
 	Destroy(ctx context.Context, d Deps) error

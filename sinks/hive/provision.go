@@ -2,6 +2,7 @@ package hive
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -158,8 +159,17 @@ func (c *Config) columns(events []types.Type) (out []metastore.Column, why strin
 }
 
 // Ensure makes the database and the table, gives it new columns, and registers the partitions that have
-// files already.
+// files already. Files land without a metastore, so one that is away is no reason to wait.
 func (c *Config) Ensure(ctx context.Context, d sinks.Deps, events []types.Type) error {
+	err := c.ensure(ctx, d, events)
+	var gone *metastore.AwayError
+	if errors.As(err, &gone) {
+		return sinks.Later{Err: err}
+	}
+	return err
+}
+
+func (c *Config) ensure(ctx context.Context, d sinks.Deps, events []types.Type) error {
 	if len(c.Wanted(d, events)) == 0 {
 		return nil
 	}

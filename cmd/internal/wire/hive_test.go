@@ -2,14 +2,19 @@ package wire
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	parquet "github.com/apache/arrow/go/v15/parquet/file"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"keystone/reconcile"
 )
 
 const columnsConfig = `
@@ -80,4 +85,63 @@ func TestColumnsFollowTheProjection(t *testing.T) {
 	if columns, _ := files(); !slices.Equal(columns, []string{"[id extra]", "[id]"}) {
 		t.Errorf("the files have columns %v", columns)
 	}
+}
+
+// TestTableWithoutMetastore starts with a metastore that does not answer: the route writes, and status says of
+// the sink what is left to do.
+func TestTableWithoutMetastore(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	address := taken.Addr().String()
+	taken.Close() // nobody listens there
+	in := filepath.Join(t.TempDir(), "in.ndjson")
+	if err := os.WriteFile(in, []byte(`{"id":1}`+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l := &lab{t: t}
+	l.ready = func() error {
+		_, err := l.client.Status(t.Context())
+		return err
+	}
+	l.open(fmt.Sprintf(`
+source "file" "in" {
+  path   = %q
+  follow = true
+}
+sink "hive" "table" {
+  location     = "table"
+  table        = "ads.plays"
+  metastore    = "thrift://%s"
+  partition_by = { day = "string(id)" }
+  roll {
+    interval = "200ms"
+  }
+}
+route "store" {
+  from    = source.in
+  project = { id = "int(id)" }
+  to      = sink.table
+}
+`, in, address))
+	l.until("the row lands", func() error {
+		if names, err := filepath.Glob(filepath.Join(l.dir, "table", "day=1", "*.parquet")); err != nil || len(names) != 1 {
+			return fmt.Errorf("files %q: %w", names, err)
+		}
+		return nil
+	})
+	l.until("status says what is missing", func() error {
+		s, err := l.client.Status(t.Context())
+		if err != nil {
+			return err
+		}
+		for _, a := range s.Addresses {
+			if a.Addr == "sink.table" && a.Health == string(reconcile.Degraded) && strings.Contains(a.Error, "no metastore answers") {
+				return nil
+			}
+		}
+		return errors.New(fmt.Sprint(s.Addresses))
+	})
 }

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -160,5 +161,11 @@ func (r *runtime) applySink(ctx context.Context, goal *configs.Config, c reconci
 	if p == nil {
 		return nil
 	}
-	return protect(func() error { return p.Ensure(ctx, r.sinkDeps(c.Addr), goal.EventsOf(c.Addr)) })
+	err := protect(func() error { return p.Ensure(ctx, r.sinkDeps(c.Addr), goal.EventsOf(c.Addr)) })
+	var later sinks.Later
+	if errors.As(err, &later) && ctx.Err() == nil {
+		r.log.Warn("what the sink needs outside is made once its destination answers; its routes write meanwhile", "sink", c.Addr.String(), "error", later.Err)
+		return nil
+	}
+	return err
 }

@@ -68,7 +68,7 @@ func (c *Client) Close() error {
 }
 
 // RefusedError is a metastore's answer that it will not do what it was asked;
-// asking again does not help. Other errors are of the connection.
+// asking again does not help. Other errors are *AwayError.
 type RefusedError struct {
 	What string // was asked
 	Err  error
@@ -81,6 +81,18 @@ func (e *RefusedError) Error() string {
 
 // Unwrap gives the metastore's exception.
 func (e *RefusedError) Unwrap() error { return e.Err }
+
+// AwayError is a metastore that does not answer, or a connection to it that broke: whether what was asked
+// took effect is not known.
+type AwayError struct{ err error }
+
+// Error says what was asked, and what of the network failed.
+func (e *AwayError) Error() string { return e.err.Error() }
+
+// Unwrap gives the network's error.
+func (e *AwayError) Unwrap() error { return e.err }
+
+func away(format string, a ...any) error { return &AwayError{fmt.Errorf(format, a...)} }
 
 // words gives the message of an exception without the names of classes around it.
 func words(err error) string {
@@ -98,12 +110,12 @@ func (c *Client) call(ctx context.Context, what string, f func(context.Context, 
 	for {
 		x, kept, err := c.take()
 		if err != nil {
-			return fmt.Errorf("%s: no metastore answers: %w", what, err)
+			return away("%s: no metastore answers: %w", what, err)
 		}
 		stop := context.AfterFunc(ctx, func() { _ = x.transport.Close() }) // Thrift looks at ctx only between reads
 		err = f(ctx, x)
 		if !stop() {
-			return fmt.Errorf("%s: the metastore does not answer: %w", what, context.Cause(ctx))
+			return away("%s: the metastore does not answer: %w", what, context.Cause(ctx))
 		}
 		if refused, broken := judge(err); !broken {
 			c.keep(x)
@@ -114,7 +126,7 @@ func (c *Client) call(ctx context.Context, what string, f func(context.Context, 
 		}
 		_ = x.transport.Close() // it is broken already
 		if !kept || ctx.Err() != nil {
-			return fmt.Errorf("%s: %w", what, err)
+			return away("%s: %w", what, err)
 		}
 	}
 }
