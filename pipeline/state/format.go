@@ -114,3 +114,6 @@ func explainLock(err error) error {
 	}
 	return ErrLocked
 }
+
+// Readable refuses a format that this version of Keystone does not read.
+func Readable(format int) error { return readable(format, Format) }

@@ -88,6 +88,9 @@ func (s *Store) open() error {
 		return explainLock(err)
 	}
 	s.lock = lock
+	if err := s.sweep(); err != nil {
+		return err
+	}
 	f, found, err := readFormat(s.fs, s.path(formatName))
 	if err != nil {
 		return err

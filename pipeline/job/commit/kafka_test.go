@@ -97,7 +97,7 @@ func TestEmbeddedKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	testKilled(t, client.Options{Brokers: b.Addrs()}, 8)
+	testKilled(t, client.Options{Brokers: b.Addrs()}, 25)
 }
 
 // A job that is killed fifty times gives readers of what is committed each row once, in the order of each key.
