@@ -1,10 +1,13 @@
 package agg
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
 	"keystone/configs/diag"
+	"keystone/configs/spec"
+	"keystone/dsl"
 	"keystone/dsl/check"
 	"keystone/dsl/eval"
 	"keystone/dsl/ir"
@@ -313,5 +316,44 @@ func TestWrongArguments(t *testing.T) {
 		if err := p.New().Add(payload, Order{}); err == nil {
 			t.Errorf("the payload %x was taken", payload)
 		}
+	}
+}
+
+// TestExamples runs the examples of the reference, as they are checked in a configuration.
+func TestExamples(t *testing.T) {
+	n := 0
+	for _, a := range ir.Aggregates() {
+		for _, e := range a.Examples {
+			for _, in := range []types.Type{types.AnyType, types.ObjectOf(types.Field{Name: "x", Type: types.AnyType})} {
+				row := []spec.Field{{Name: "r", Expr: diag.Text{S: e.Expr}}}
+				ag, diags := dsl.CheckAggregation(row, dsl.Env{Event: in})
+				if diags.HasErrors() {
+					t.Errorf("%s: %v", e.Expr, diags.Err())
+					continue
+				}
+				p, err := Compile(ag, in)
+				if err != nil {
+					t.Errorf("%s: %v", e.Expr, err)
+					continue
+				}
+				var list []json.RawMessage
+				if err := json.Unmarshal([]byte(e.Rows), &list); err != nil {
+					t.Fatal(err)
+				}
+				var docs []string
+				for _, x := range list {
+					docs = append(docs, `{"x":`+string(x)+`}`)
+				}
+				s := p.New()
+				add(t, s, extractorOf(t, p).rows(t, docs...)...)
+				if got, want := written(p, reloaded(t, p, s)), `"r":`+e.Want; got != want {
+					t.Errorf("%s of %s is %s, want %s", e.Expr, e.Rows, got, want)
+				}
+				n++
+			}
+		}
+	}
+	if n < 40 {
+		t.Errorf("only %d examples ran", n)
 	}
 }

@@ -10,14 +10,8 @@ import (
 	"keystone/dsl/eval"
 )
 
-// The bounds of the different values that count_distinct and top_k keep for a key. There are more or there are not, in
-// whatever order they came: beyond them the result is an error.
-const (
-	maxDistinct      = 1_000_000
-	maxDistinctBytes = 64 << 20
-)
-
-// bounds of what is kept for a key; tests have smaller ones.
+// bounds of what is kept for a key, those of package ir; tests have smaller ones. There are more different values or
+// there are not, in whatever order they came: beyond the bounds the result is an error.
 type bounds struct{ distinct, distinctBytes, collectedBytes int }
 
 // distinct is a set of encoded values, and how often each occurs where counts are kept.

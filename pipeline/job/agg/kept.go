@@ -107,10 +107,7 @@ func (p *extreme) decode(b []byte) ([]byte, bool) {
 
 func (p *extreme) size() int { return 80 + cap(p.item.value) }
 
-// maxCollected bounds the bytes of the values that collect keeps for a key.
-const maxCollected = 16 << 20
-
-// collected keeps the values of the earliest rows: at most limit, and of at most maxCollected bytes. Whatever is
+// collected keeps the values of the earliest rows: at most limit, and of at most max bytes. Whatever is
 // left out leaves a mark, so that no row behind it is taken later, when others have gone: what is kept is always the
 // beginning of all rows in their order. (Rows that equal the mark may be taken: they go again if it had to.)
 type collected struct {

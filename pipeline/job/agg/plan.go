@@ -74,7 +74,7 @@ func (o op) hasPart() bool { return o == opSum || o == opAvg || o >= opMin || o 
 // Compile makes the plan of a checked aggregation over rows of the type. An error means that the aggregation did not come from
 // the checker.
 func Compile(a *ir.Aggregation, input types.Type) (*Plan, error) {
-	p := &Plan{row: a.Row, input: a.Results, seed: maphash.MakeSeed(), max: bounds{maxDistinct, maxDistinctBytes, maxCollected}}
+	p := &Plan{row: a.Row, input: a.Results, seed: maphash.MakeSeed(), max: bounds{ir.MaxDistinct, ir.MaxDistinctBytes, ir.MaxCollectBytes}}
 	for i := range a.Calls {
 		c, err := p.compile(&a.Calls[i])
 		if err != nil {
