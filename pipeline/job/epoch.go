@@ -76,13 +76,19 @@ func (j *Job) readMeta() error {
 
 // coordinate makes epochs until the job is over.
 func (j *Job) coordinate() error {
-	reading := 0
+	reading, loading := 0, 0
 	for _, n := range j.graph.order {
-		if n.op.Kind == "read" {
+		switch {
+		case n.table:
+			loading++
+		case n.read != nil:
 			reading++
 		}
 	}
-	c := &coordinator{j: j}
+	if loading == 0 {
+		close(j.ready)
+	}
+	c := &coordinator{j: j, meta: j.meta}
 	last, _ := j.spec.Store.Last()
 	c.next = last.Next()
 	if g := j.spec.Store.Generation(); g > last.Generation {
@@ -103,10 +109,15 @@ func (j *Job) coordinate() error {
 		case <-j.drain:
 			return c.finish()
 		case r := <-j.ended:
-			if r.n.op.Kind == "read" {
+			if !r.n.table {
 				if reading--; reading == 0 {
 					return c.finish()
 				}
+			}
+		case <-j.loaded:
+			if loading--; loading == 0 {
+				err = c.epoch() // the tables' rows are where they belong
+				close(j.ready)
 			}
 		case <-epoch.C:
 			err = c.epoch()
@@ -125,6 +136,7 @@ func (j *Job) coordinate() error {
 type coordinator struct {
 	j          *Job
 	next       state.Epoch
+	meta       meta // of the last epoch
 	seq        int64
 	committing chan error
 }
@@ -189,7 +201,7 @@ func (c *coordinator) drained() error {
 		}
 	}
 	e := commit.Epoch{E: c.next}
-	m := meta{Version: metaVersion, KeyGroups: j.cfg.KeyGroups, Operators: j.meta.Operators, Reads: map[string][]partMeta{}, Marks: map[string]int64{}, Idled: j.meta.Idled}
+	m := meta{Version: metaVersion, KeyGroups: j.cfg.KeyGroups, Operators: c.meta.Operators, Reads: map[string][]partMeta{}, Marks: map[string]int64{}, Idled: c.meta.Idled}
 	answers := make([]*answer, 0, tasks)
 	for len(answers) < tasks {
 		select {
@@ -202,7 +214,7 @@ func (c *coordinator) drained() error {
 		}
 	}
 	parts := map[string]map[int32]partMeta{}
-	for name, list := range j.meta.Reads {
+	for name, list := range c.meta.Reads {
 		parts[name] = map[int32]partMeta{}
 		for _, p := range list {
 			parts[name][p.Partition] = p
@@ -221,7 +233,7 @@ func (c *coordinator) drained() error {
 		}
 		if a.t.front == nil {
 			m.Marks[name] = a.mark
-			moved = moved || j.meta.Marks[name] != a.mark
+			moved = moved || c.meta.Marks[name] != a.mark
 		}
 		e.Out = append(e.Out, a.out...)
 		if a.batch == nil {
@@ -237,7 +249,7 @@ func (c *coordinator) drained() error {
 			a.batch.Close()
 		}
 	}
-	for name, marks := range j.meta.Marks { // of operators that are gone
+	for name, marks := range c.meta.Marks { // of operators that are gone
 		if _, ok := m.Marks[name]; !ok {
 			m.Marks[name] = marks
 		}
@@ -268,9 +280,9 @@ func (c *coordinator) drained() error {
 // commit makes an epoch final in the background.
 func (c *coordinator) commit(e commit.Epoch, m meta) {
 	j := c.j
-	before := j.meta.Reads
+	before := c.meta.Reads
 	j.epochs.describe(e)
-	j.meta = m
+	c.meta = m
 	c.next = e.E.Next()
 	done := make(chan error, 1)
 	c.committing = done

@@ -81,7 +81,7 @@ type Job struct {
 	log   *slog.Logger
 	graph *graph
 	tasks int
-	meta  meta
+	meta  meta // that the job begins with
 	now   func() time.Time
 
 	// gate is held for reading while a batch is given to the tasks of a read, and for writing while an epoch drains.
@@ -91,6 +91,8 @@ type Job struct {
 	drained sync.Once
 	ended   chan *reader // a bounded source was read to its end
 	acks    chan *answer
+	loaded  chan *reader  // the table of a lookup was read to where it ended when the job began
+	ready   chan struct{} // closed when all tables are there: reads begin
 
 	committed atomic.Int64 // number of the last committed epoch
 	outBytes  atomic.Int64 // written since the last epoch
@@ -100,11 +102,14 @@ type Job struct {
 	cancel    context.CancelCauseFunc
 	epochs    epochStats
 	running   atomic.Bool
+
+	leastMemory int64 // of a task; tests make it small
+	evictions   atomic.Int64
 }
 
 // New checks a spec and makes a job; it does no I/O besides looking at the last epoch of the store.
 func New(s Spec) (*Job, error) {
-	j := &Job{spec: s, cfg: s.Job, log: s.Log, tasks: s.Parallelism, now: s.Now, early: make(chan struct{}, 1), drain: make(chan struct{}), ended: make(chan *reader)}
+	j := &Job{spec: s, cfg: s.Job, log: s.Log, tasks: s.Parallelism, now: s.Now, early: make(chan struct{}, 1), drain: make(chan struct{}), ended: make(chan *reader), loaded: make(chan *reader), ready: make(chan struct{}), leastMemory: leastMemory}
 	if j.log == nil {
 		j.log = slog.New(slog.DiscardHandler)
 	}

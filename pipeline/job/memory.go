@@ -10,8 +10,8 @@ type memory struct {
 	tried  int64 // the last committed epoch when nothing more could be evicted
 }
 
-// keyMemory is the least that a task has.
-const keyMemory = 1 << 20
+// leastMemory is what a task has at least.
+const leastMemory = 1 << 20
 
 func newMemory(t *task) *memory {
 	keyed := 0
@@ -24,7 +24,7 @@ func newMemory(t *task) *memory {
 	if total <= 0 {
 		total = 256 << 20
 	}
-	return &memory{t: t, limit: max(keyMemory, total/int64(keyed*t.j.tasks)), tried: -1}
+	return &memory{t: t, limit: max(t.j.leastMemory, total/int64(keyed*t.j.tasks)), tried: -1}
 }
 
 // keep evicts what is durable when there is too much; where too little is, it asks for an epoch.

@@ -47,13 +47,31 @@ func (r *reader) run() error {
 		return r.asEnd(fmt.Errorf("open: %w", err))
 	}
 	r.opened.Store(true)
+	if !r.n.table {
+		select {
+		case <-r.j.ready:
+		case <-r.j.ctx.Done():
+			return nil
+		}
+	}
+	return r.readAll()
+}
+
+func (r *reader) readAll() error {
+	l := newLoading(r)
 	for {
+		if l.over() && !r.say(r.j.loaded) {
+			return nil
+		}
 		b := r.batch()
 		err := r.try(func() error {
 			b.Reset()
 			return r.src.Read(r.j.ctx, b)
 		})
 		if err == io.EOF { //nolint:errorlint // the contract says io.EOF itself
+			if l.end() && !r.say(r.j.loaded) {
+				return nil
+			}
 			return r.end()
 		}
 		if err != nil {
@@ -61,12 +79,64 @@ func (r *reader) run() error {
 		}
 		if len(b.Records) == 0 && b.Next == (record.Position{}) {
 			r.giveBack(b)
+			if !l.known && l.end() && !r.say(r.j.loaded) {
+				return nil
+			}
 			continue
 		}
+		l.read(b)
 		if !r.deliver(int(b.Partition), word{batch: b}, b.Bytes+len(b.Records)*64) {
 			return nil
 		}
 	}
+}
+
+// say tells the coordinator; false where the run is over.
+func (r *reader) say(to chan *reader) bool {
+	select {
+	case to <- r:
+		return true
+	case <-r.j.ctx.Done():
+		return false
+	}
+}
+
+// loading is how much of a table is still to be read that was there when the job began.
+type loading struct {
+	done  bool
+	known bool
+	ends  map[int32]int64 // of partitions that are not there yet
+}
+
+func newLoading(r *reader) *loading {
+	l := &loading{done: !r.n.table}
+	ends := r.ends()
+	l.known, l.ends = ends != nil, map[int32]int64{}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for p, end := range ends {
+		v := r.views[p]
+		if v == nil || v.next.Load() < end || end < 0 {
+			l.ends[p] = end
+		}
+	}
+	return l
+}
+
+// read takes a batch into account. A source that does not know its ends is there when it has nothing more to give.
+func (l *loading) read(b *record.Batch) {
+	if end, ok := l.ends[b.Partition]; ok && b.Next.Offset >= end {
+		delete(l.ends, b.Partition)
+	}
+}
+
+// over tells once that the table is there.
+func (l *loading) over() bool { return l.known && len(l.ends) == 0 && l.end() }
+
+func (l *loading) end() bool {
+	first := !l.done
+	l.done = true
+	return first
 }
 
 // try calls f until it works, is fatal, or the run is over.
@@ -115,10 +185,7 @@ func (r *reader) end() error {
 		}
 	}
 	r.over.Store(true)
-	select {
-	case r.j.ended <- r:
-	case <-r.j.ctx.Done():
-	}
+	r.say(r.j.ended)
 	return nil
 }
 

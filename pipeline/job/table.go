@@ -437,6 +437,7 @@ func (s *table[V]) evict(target int64) {
 				p.whole = false
 				s.stored = min(s.stored, e.due)
 				s.forget(e)
+				s.t.j.evictions.Add(1)
 			}
 		}
 	}
