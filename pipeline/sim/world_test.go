@@ -192,9 +192,7 @@ func (w *world) live() {
 		w.befall()
 	}
 	w.produce()
-	// The embedded broker says of a leader epoch of which it has no records that it ended at 0: for a
-	// chain that is a log that was cut off, which stops the route until somebody rewinds it.
-	if w.seed%4 == 1 && w.s.sink != toChained {
+	if w.seed%4 == 1 {
 		w.empty()
 	}
 	w.sleep(draw(w.rng, 3*time.Second))

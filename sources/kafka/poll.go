@@ -262,15 +262,7 @@ func (s *Source) fileError(ctx context.Context, p *kgo.FetchPartition) {
 	var session *kgo.ErrGroupSession
 	switch {
 	case errors.As(p.Err, &cut):
-		// The log was cut and the library went back to where it was cut.
-		s.mu.Lock()
-		if l := s.lanes[cut.Partition]; l != nil && l.open {
-			l.lose(cut.ConsumedTo, cut.ResetTo)
-			l.next = cut.ResetTo
-			l.committed = min(l.committed, cut.ResetTo-1)
-			s.enqueue(l)
-		}
-		s.mu.Unlock()
+		s.fileCut(ctx, cut)
 	case errors.Is(p.Err, kerr.UnknownTopicID), errors.Is(p.Err, kerr.UnknownTopicOrPartition), errors.Is(p.Err, kerr.InconsistentTopicID):
 		s.lookAgain(ctx, p.Err)
 	case errors.As(p.Err, &session) && errors.Is(session.Err, kerr.FencedInstanceID):
