@@ -356,3 +356,17 @@ func (s *Store) Forget(lo, hi []byte) error {
 	}
 	return s.failure()
 }
+
+// Note gives a key a value without an epoch, durable when it returns. It may run beside Commit; a rewind does not take it back.
+func (s *Store) Note(key, value []byte) error {
+	if err := s.failure(); err != nil {
+		return err
+	}
+	if own(key) {
+		return ErrReserved
+	}
+	if err := s.db.Set(key, value, pebble.Sync); err != nil {
+		return fmt.Errorf("write to the state in %s: %w", s.dir, s.explain(err))
+	}
+	return s.failure()
+}

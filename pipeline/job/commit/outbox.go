@@ -15,6 +15,7 @@ var (
 	outboxFirst = []byte{state.Reserved >> 8, 1}
 	outboxEnd   = []byte{state.Reserved >> 8, 2}
 	countsFirst = []byte{state.Reserved >> 8, 2}
+	notesFirst  = []byte{state.Reserved >> 8, 3} // of sinks
 )
 
 func appendEpochKey(dst []byte, e state.Epoch) []byte {
