@@ -144,11 +144,13 @@ type Stats struct {
 	Total           Counts      `json:"total"` // since the worker started, all incarnations of lanes
 	InFlightRecords int64       `json:"in_flight_records"`
 	InFlightBytes   int64       `json:"in_flight_bytes"`
-	Unsettled       int64       `json:"unsettled,omitempty"` // of those in flight: a chained sink has taken them, and they are not durable yet
-	Lag             int64       `json:"lag"`                 // records (or bytes) behind the end; -1: unknown
-	LostBeforeRead  int64       `json:"lost_before_read"`    // removed by retention before they were read
-	Hints           []string    `json:"hints,omitempty"`     // what the configuration probably does not mean, and what a sink is behind with, for people
-	Lanes           []LaneStats `json:"lanes,omitempty"`     // by partition
+	Unsettled       int64       `json:"unsettled,omitempty"`     // of those in flight: a chained sink has taken them, and they are not durable yet
+	SinkLimit       int         `json:"sink_limit,omitempty"`    // requests that the sink may have under way now; 0: it has no such limit
+	SinkRequests    int         `json:"sink_requests,omitempty"` // that are
+	Lag             int64       `json:"lag"`                     // records (or bytes) behind the end; -1: unknown
+	LostBeforeRead  int64       `json:"lost_before_read"`        // removed by retention before they were read
+	Hints           []string    `json:"hints,omitempty"`         // what the configuration probably does not mean, and what a sink is behind with, for people
+	Lanes           []LaneStats `json:"lanes,omitempty"`         // by partition
 }
 
 // LaneStats is a snapshot of one lane, since it was assigned.
@@ -209,6 +211,9 @@ func (w *Worker) Stats() Stats {
 	slices.SortFunc(s.Lanes, func(a, b LaneStats) int { return cmp.Compare(a.Partition, b.Partition) })
 	w.describe(&s, stuck, waiting)
 	s.Hints = w.plan.Load().hints(w.phase == Stopped)
+	if c, ok := w.spec.Sink.(sinks.Concurrent); ok && open {
+		s.SinkLimit, s.SinkRequests = c.Concurrency()
+	}
 	if t, ok := w.spec.Sink.(sinks.Trailing); ok && open {
 		if err := t.Trailing(); err != nil {
 			s.Hints = append(s.Hints, fmt.Sprintf("sink %s: %v", w.spec.Route.To.Addr, err))

@@ -214,6 +214,10 @@ type Counters struct {
 	Replayed map[string]int64 `json:"replayed,omitempty"`
 	// SchemaViolations are required fields that expressions read and that were missing or null.
 	SchemaViolations int64 `json:"schema_violations"`
+	// SinkLimit is how many requests the sink may have under way at present, where that follows what its destination can
+	// take, and SinkRequests how many are.
+	SinkLimit    int `json:"sink_limit,omitempty"`
+	SinkRequests int `json:"sink_requests,omitempty"`
 }
 
 // Lane is one source partition of a route, since it was assigned. Its counters

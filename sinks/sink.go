@@ -156,6 +156,14 @@ type Trailing interface {
 	Trailing() error
 }
 
+// Concurrent is a Sink that sends several requests at once, as many as a limit lets it that follows what the
+// destination can take.
+type Concurrent interface {
+	Sink
+	// Concurrency tells the limit as it is now, and how many requests are under way. It is quick.
+	Concurrency() (limit, underWay int)
+}
+
 // ErrFenced is wrapped by the error of a Chained sink whose chain somebody else has
 // continued: what this one has written since is not there, and has to be read again.
 var ErrFenced = errors.New("another worker has continued the chain of commits")

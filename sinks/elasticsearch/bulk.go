@@ -2,6 +2,7 @@ package elasticsearch
 
 import (
 	"io"
+	"net/url"
 	"strconv"
 
 	"github.com/klauspost/compress/gzip"
@@ -106,6 +107,9 @@ func (s *Sink) query() string {
 	q := "filter_path=error,errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by"
 	if s.cfg.Action == Create {
 		q += ",items.*._index"
+	}
+	if s.cfg.Pipeline != "" {
+		q += "&pipeline=" + url.QueryEscape(s.cfg.Pipeline)
 	}
 	return q + "&timeout=" + strconv.FormatInt(max(s.cfg.RequestTimeout.Milliseconds()/2, 1), 10) + "ms"
 }

@@ -21,7 +21,7 @@ const (
 func Codes() []diag.Code {
 	return []diag.Code{
 		{Code: codeURL, Summary: "Invalid URL of an Elasticsearch node", Doc: "`urls` names nodes of one cluster, each with http or https and a host. Credentials go into `auth { }`, where they stay secret."},
-		{Code: codeIndex, Summary: "No name of an index", Doc: "`index` names the index, the alias or the data stream that documents are written to; it may have placeholders over the output event."},
+		{Code: codeIndex, Summary: "Nowhere to write to", Doc: "`index` names the index, the alias or the data stream that documents are written to; it may have placeholders over the output event. `pipeline` names one ingest pipeline, and a data stream takes no `routing`."},
 		{Code: codeAction, Summary: "Action that cannot work", Doc: "`action = \"update\"`, `action = \"delete\"` and `delete` change documents that are there, so `id` must say which; and `delete` decides only where the action is `index` or `update`."},
 		{Code: codeVersion, Summary: "Version that cannot work", Doc: "`version` orders what is written to one document: it needs `id`, and Elasticsearch takes it only when a document is replaced or deleted as a whole (`action = \"index\"` or `\"delete\"`)."},
 		{Code: codeAuth, Summary: "Credentials that are not whole", Doc: "`auth { }` has `username` and `password`, or `api_key`, or `token`."},

@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"keystone/configs/diag"
@@ -60,13 +61,15 @@ const (
 
 // Config is the options of sink "elasticsearch".
 type Config struct {
-	URLs    []string
-	Index   diag.Text
-	ID      diag.Text
-	Version diag.Text
-	Delete  diag.Text
-	Action  Action
-	Origin  bool
+	URLs     []string
+	Index    diag.Text
+	ID       diag.Text
+	Routing  diag.Text
+	Version  diag.Text
+	Delete   diag.Text
+	Action   Action
+	Pipeline string
+	Origin   bool
 	// OriginSaid tells that the user wrote origin; otherwise it is true for action create.
 	OriginSaid bool
 
@@ -112,9 +115,11 @@ func (c *Config) Options() spec.Options {
 		spec.Strings("urls", &c.URLs, "URLs of nodes, all of one cluster. A node that cannot be reached is left out for a minute, then tried again.").Required().Eg(`["http://127.0.0.1:9200"]`).Also("hosts", "addresses", "brokers", "url", "endpoints"),
 		spec.Pattern("index", &c.Index, "Name of the index, the alias or the data stream; with placeholders over the output event, one index for each value. A data stream takes `action = \"create\"` alone.").Required().OverOutput().Eg(`"plays-{ts:2006.01.02}"`),
 		spec.Expr("id", &c.ID, "Id of the document. Unless said, it is derived from where the event was read, so that a repeat changes nothing.").OverOutput().Eg(`"user_id"`).Also("document_id", "_id"),
+		spec.Expr("routing", &c.Routing, "What decides which shard has the document, in place of its id; an event without it is refused. An id is there once among the documents of its shard: where an event that is repeated gets another routing (after a change of the route, a rewind), its document may be there twice.").OverOutput().Eg(`"user_id"`).Also("_routing"),
 		spec.Expr("version", &c.Version, "A whole number, 0 or more. A document is replaced or deleted only by one with the same version or a higher one, so that what comes late does no harm. A field such as `updated_at` in milliseconds is one; where each id is in one partition of the source, `meta.offset` is, too. Needs `id`.").OverOutput(),
 		spec.Expr("delete", &c.Delete, "A condition, such as `op == 'delete'`: where it is true, the document is deleted. Needs `id`.").OverOutput(),
 		spec.Enum("action", &c.Action, "What becomes of an event: it replaces the document, it makes one that must not be there yet, its fields go into the document (which is made if there is none), or the document is deleted. The last two need `id`.", Index, Create, Update, Delete).Default(Index),
+		spec.String("pipeline", &c.Pipeline, "Ingest pipeline of the cluster that documents go through. It must be there: until it is, documents wait. What it refuses is a dead letter, and what it drops counts as delivered; one that changes ids or indices takes away that a repeat changes nothing.").Default("").Eg(`"enrich"`).Also("ingest_pipeline"),
 		spec.Bool("origin", &c.Origin, "Add the field `_ks` to documents: the route, topic or file, partition and offset that the event came from. Unless said, with `action = \"create\"` alone, where it tells a repeat from a conflict. A strict mapping must have the field; with `{\"type\": \"object\", \"enabled\": false}` it is kept and not indexed.").Written(&c.OriginSaid),
 		spec.Bytes("batch_bytes", &c.BatchBytes, "Largest request, before it is packed. A larger document goes alone.").Default(int64(5<<20)).Between(1<<10, 100<<20),
 		spec.Int("batch_records", &c.BatchRecords, "Most documents of a request.").Default(10_000).Between(1, 1_000_000),
@@ -141,7 +146,7 @@ func (c *Config) Options() spec.Options {
 }
 
 // columns says where in Record.Derived the sink's expressions are; -1 where there is none.
-type columns struct{ index, id, version, delete int }
+type columns struct{ index, id, routing, version, delete int }
 
 func (c *Config) columns() columns {
 	n := -1
@@ -152,7 +157,7 @@ func (c *Config) columns() columns {
 		n++
 		return n
 	}
-	return columns{index: at(c.Index), id: at(c.ID), version: at(c.Version), delete: at(c.Delete)}
+	return columns{index: at(c.Index), id: at(c.ID), routing: at(c.Routing), version: at(c.Version), delete: at(c.Delete)}
 }
 
 // origin tells whether documents get the field _ks.
@@ -173,6 +178,12 @@ func (c *Config) Check() diag.Diagnostics {
 	c.checkActions(&ds)
 	c.checkAuth(&ds)
 	c.checkOutside(&ds)
+	if c.DataStream && c.Routing.S != "" {
+		ds.Addf(c.Routing.Range, codeIndex, "Data stream with routing", "A data stream spreads its documents itself. Leave routing out.")
+	}
+	if c.Pipeline == "_none" || strings.ContainsAny(c.Pipeline, "/,*?\"<>| \x00") {
+		ds.AddOptionf("pipeline", codeIndex, "Not a name of a pipeline", "pipeline = %q names none; leave it out for none.", c.Pipeline)
+	}
 	if c.Index.S == "" {
 		ds.Addf(c.Index.Range, codeIndex, "No name of an index", "index is empty. Name one, such as \"plays-{ts:2006.01.02}\".")
 	}

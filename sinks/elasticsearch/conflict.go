@@ -71,7 +71,7 @@ func (d *delivery) target(item int) string {
 		return d.document(item)
 	}
 	r := &d.b.Records[d.recs[item]]
-	return string(d.enc.appendID(append(append([]byte(nil), d.enc.indexOf(r)...), 0), r))
+	return string(d.enc.appendID(append(append([]byte(nil), d.enc.indexOf(r)...), 0), r)) + d.routing(r)
 }
 
 // origin is the field _ks.
@@ -94,6 +94,7 @@ func (s *Sink) settle(b *bulk, results []result) (permanent error) {
 	type question struct {
 		Index  string   `json:"_index"`
 		ID     string   `json:"_id"`
+		Route  string   `json:"routing,omitempty"`
 		Source []string `json:"_source"`
 		at     int
 		want   origin
@@ -108,7 +109,8 @@ func (s *Sink) settle(b *bulk, results []result) (permanent error) {
 			*r = result{outcome: sinks.Applied, code: "repeated"}
 		case s.cfg.origin():
 			_, id, _ := strings.Cut(d.target(item), "\x00")
-			ask = append(ask, question{Index: r.index, ID: id, Source: []string{"_ks"}, at: i, want: s.originOf(d, item), own: d.enc.own})
+			id, route, _ := strings.Cut(id, "\x00")
+			ask = append(ask, question{Index: r.index, ID: id, Route: route, Source: []string{"_ks"}, at: i, want: s.originOf(d, item), own: d.enc.own})
 		}
 	})
 	if len(ask) == 0 {

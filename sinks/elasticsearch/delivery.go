@@ -68,7 +68,15 @@ func (d *delivery) size(item int) int { return d.ends[item] - d.start(item) }
 // document gives what an item writes to.
 func (d *delivery) document(item int) string {
 	r := &d.b.Records[d.recs[item]]
-	return string(d.enc.indexOf(r)) + "\x00" + string(derived(r, d.enc.cols.id))
+	return string(d.enc.indexOf(r)) + "\x00" + string(derived(r, d.enc.cols.id)) + d.routing(r)
+}
+
+// routing is the part of a document's name that says where it is; "" where its id does.
+func (d *delivery) routing(r *record.Record) string {
+	if d.enc.cols.routing < 0 {
+		return ""
+	}
+	return "\x00" + string(derived(r, d.enc.cols.routing))
 }
 
 // whole tells whether an item says all about its document, so that what came before it does not matter.

@@ -123,6 +123,18 @@ func (e *encoder) append(dst []byte, r *record.Record) ([]byte, error) {
 	} else {
 		dst = append(e.appendID(append(dst, '"'), r), '"')
 	}
+	if e.cols.routing >= 0 {
+		to := derived(r, e.cols.routing)
+		switch {
+		case len(to) == 0:
+			return dst[:at], &refusal{"no_routing", "the routing of the document is nil or empty, and where it belongs is unknown; take it from what every event has (a null value has meta.key alone)"}
+		case len(to) > maxID:
+			return dst[:at], &refusal{"routing_too_long", fmt.Sprintf("the routing of the document has %d bytes; %d are taken at most", len(to), maxID)}
+		case !utf8.Valid(to):
+			return dst[:at], &refusal{"routing_not_utf8", "the routing of the document is no text in UTF-8"}
+		}
+		dst = appendJSON(append(dst, `,"routing":`...), to)
+	}
 	if version >= 0 {
 		dst = strconv.AppendInt(append(dst, `,"version":`...), version, 10)
 		dst = append(dst, `,"version_type":"external_gte"`...)

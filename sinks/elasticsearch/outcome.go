@@ -41,6 +41,9 @@ func (s *Sink) classify(did Action, a *itemAnswer, node string) result {
 	case e.Type == "index_not_found_exception":
 		r.outcome = sinks.Retryable
 		r.err = fmt.Errorf("%w; the cluster does not make it (action.auto_create_index): create the index, or an index template that allows it", r.err)
+	case s.cfg.Pipeline != "" && e.Type == "illegal_argument_exception" && strings.HasPrefix(e.Reason, "pipeline with id ["+s.cfg.Pipeline+"] does not exist"):
+		r.outcome, r.code = sinks.Retryable, "no_pipeline"
+		r.err = fmt.Errorf("%w; make it (PUT /_ingest/pipeline/%s), or leave pipeline out", r.err, s.cfg.Pipeline)
 	case e.Type == "index_closed_exception", e.Type == "validation_exception" && strings.Contains(e.Reason, "shards"):
 		r.outcome = sinks.Retryable // as many indices are open as the cluster allows
 	case e.Type == "not_x_content_exception":

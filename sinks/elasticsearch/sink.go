@@ -82,6 +82,13 @@ func (s *Sink) Open(ctx context.Context) error {
 	return nil
 }
 
+// Concurrency tells how many requests may be under way at present, and how many are.
+func (s *Sink) Concurrency() (limit, underWay int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.limit.now, s.sending
+}
+
 // perRecord is about what an item has beside the document.
 const perRecord = 256
 
@@ -314,4 +321,5 @@ func (p *spared) put(b *bytes.Buffer) {
 var _ interface {
 	sinks.Flusher
 	sinks.DefaultOrder
+	sinks.Concurrent
 } = (*Sink)(nil)

@@ -39,6 +39,12 @@ func TestCheck(t *testing.T) {
 		{"delete = and delete", func(c *Config) { c.ID, c.Delete, c.Action = text("i"), text("x"), Delete }, codeAction},
 		{"delete = and create", func(c *Config) { c.ID, c.Delete, c.Action = text("i"), text("x"), Create }, codeAction},
 		{"delete = and update", func(c *Config) { c.ID, c.Delete, c.Action = text("i"), text("x"), Update }, ""},
+		{"routing of a data stream", func(c *Config) {
+			c.Action, c.Template.Written, c.DataStream, c.Routing = Create, true, true, text("u")
+		}, codeIndex},
+		{"no pipeline at all", func(c *Config) { c.Pipeline = "_none" }, codeIndex},
+		{"two pipelines", func(c *Config) { c.Pipeline = "a,b" }, codeIndex},
+		{"a pipeline", func(c *Config) { c.Pipeline = "enrich v2" }, codeIndex},
 		{"version without id", func(c *Config) { c.Version = text("x") }, codeVersion},
 		{"version and update", func(c *Config) { c.ID, c.Version, c.Action = text("i"), text("x"), Update }, codeVersion},
 		{"version and create", func(c *Config) { c.ID, c.Version, c.Action = text("i"), text("x"), Create }, codeVersion},
@@ -117,6 +123,20 @@ not_an_object: a document is a JSON object, and the event is none
 			}
 		})
 	}
+	t.Run("routing", func(t *testing.T) {
+		c := config(t, "plays", "http://127.0.0.1:9200")
+		c.ID, c.Routing, c.Version = text("id"), text("user"), text("v")
+		got := encode(c, batch(0, 0, row{`{"a":1}`, []string{"plays", "x", `u"1`, "7"}}, row{`{"a":1}`, []string{"plays", "x", "nil", "7"}}, row{`{"a":1}`, []string{"plays", "x", "\xff", "7"}}, row{`{"a":1}`, []string{"plays", "x", strings.Repeat("a", 513), "7"}}))
+		want := `{"index":{"_index":"plays","_id":"x","routing":"u\"1","version":7,"version_type":"external_gte"}}
+{"a":1}
+no_routing: the routing of the document is nil or empty, and where it belongs is unknown; take it from what every event has (a null value has meta.key alone)
+routing_not_utf8: the routing of the document is no text in UTF-8
+routing_too_long: the routing of the document has 513 bytes; 512 are taken at most
+`
+		if got != want {
+			t.Errorf("got\n%s\nwant\n%s", got, want)
+		}
+	})
 	t.Run("allocations", func(t *testing.T) {
 		c := config(t, "plays", "http://127.0.0.1:9200")
 		s := &Sink{cfg: *c, deps: d, cols: c.columns()}

@@ -51,7 +51,7 @@ func (m *memory) Status(context.Context) (api.World, error) {
 		At: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC),
 		States: map[addr.Addr]reconcile.State{
 			addr.New("route", "tv").Instance(`e"u`): {Health: reconcile.Running, Lag: 12, Restarts: 1, Counters: reconcile.Counters{Read: 100, Delivered: 80, Filtered: 15, DeadLettered: 3, Dropped: 2,
-				Written: 81, Retries: 4, LostBeforeRead: 5, InFlight: 7, Reasons: map[string]int64{"dead_lettered/decode": 3, "dropped/unknown": 2}, Replayed: map[string]int64{"delivered": 2, "dead_lettered": 1}},
+				Written: 81, Retries: 4, SinkLimit: 6, SinkRequests: 3, LostBeforeRead: 5, InFlight: 7, Reasons: map[string]int64{"dead_lettered/decode": 3, "dropped/unknown": 2}, Replayed: map[string]int64{"delivered": 2, "dead_lettered": 1}},
 				Lanes: []reconcile.Lane{{Partition: 2, Committed: 70, Lag: new(int64), Counters: reconcile.Counters{Read: 60, Delivered: 40, Filtered: 15, DeadLettered: 1, Dropped: 1, Abandoned: 1, InFlight: 2}}}},
 			addr.New("route", "web"):    {Health: reconcile.Failed, Lag: -1, Conditions: []reconcile.Condition{{Kind: reconcile.DataLost, Message: "5 records"}}},
 			addr.New("stream", "s"):     {Health: reconcile.Degraded, Drift: []string{"partitions: 4, wanted 8"}},

@@ -49,6 +49,8 @@ func Metrics() []Metric {
 		{"keystone_route_skipped_total", "counter", []string{"route"}, "Records that were read again and skipped, since the sink, which keeps its own positions, had them from an earlier worker. No other counter has them."},
 		{"keystone_route_schema_violations_total", "counter", []string{"route"}, "Required fields that expressions read and that were missing or null."},
 		{"keystone_route_in_flight_records", "gauge", []string{"route"}, "Records read that have no outcome yet."},
+		{"keystone_route_sink_request_limit", "gauge", []string{"route"}, "Requests that the route's sink may have under way at once at present; it follows what the destination can take. Absent for sinks without such a limit."},
+		{"keystone_route_sink_requests", "gauge", []string{"route"}, "Requests of the route's sink that are under way; absent where there is no limit."},
 		{"keystone_route_lag_records", "gauge", []string{"route"}, "Records that wait in the source; absent when not known."},
 		{"keystone_lane_read_total", "counter", []string{"route", "partition"}, "Records read of a source partition since it was assigned."},
 		{"keystone_lane_records_total", "counter", []string{"route", "partition", "outcome"}, "Records of a source partition by outcome since it was assigned; abandoned is none: they are read again."},
@@ -193,6 +195,10 @@ func putState(put func(string, float64, ...string), a addr.Addr, st reconcile.St
 	put("keystone_route_skipped_total", float64(c.Skipped), name)
 	put("keystone_route_schema_violations_total", float64(c.SchemaViolations), name)
 	put("keystone_route_in_flight_records", float64(c.InFlight), name)
+	if c.SinkLimit > 0 {
+		put("keystone_route_sink_request_limit", float64(c.SinkLimit), name)
+		put("keystone_route_sink_requests", float64(c.SinkRequests), name)
+	}
 	if st.Lag >= 0 {
 		put("keystone_route_lag_records", float64(st.Lag), name)
 	}

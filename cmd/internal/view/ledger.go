@@ -71,6 +71,9 @@ func ledger(line func(name, text string), c *reconcile.Counters) {
 		line("", fmt.Sprintf("%s %s: %s", Count(c.Reasons[reason]), strings.ReplaceAll(outcome, "_", "-"), code))
 	}
 	line("written", fmt.Sprintf("%s, tried again %s", Count(c.Written), Count(c.Retries)))
+	if c.SinkLimit > 0 {
+		line("requests", fmt.Sprintf("%s under way, at most %s at present", Count(int64(c.SinkRequests)), Count(int64(c.SinkLimit))))
+	}
 	if c.LostBeforeRead > 0 {
 		line("lost", Count(c.LostBeforeRead)+" before they were read")
 	}

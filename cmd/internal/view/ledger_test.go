@@ -16,7 +16,7 @@ func TestStatusOf(t *testing.T) {
 	lag := int64(1234)
 	st := api.Status{Env: "prod", Namespace: "ads", Serial: 7, Addresses: []api.AddressStatus{
 		{Addr: "route.tv", Health: "degraded", Since: now.Add(-time.Hour), Activity: "retrying (3, refused)", Error: "refused", Restarts: 2, Group: "g", Lag: &lag,
-			Counters: &reconcile.Counters{Read: 1000, Delivered: 700, Filtered: 200, DeadLettered: 30, Dropped: 10, Abandoned: 20, InFlight: 40, Written: 701, Retries: 5, LostBeforeRead: 9,
+			Counters: &reconcile.Counters{Read: 1000, Delivered: 700, Filtered: 200, DeadLettered: 30, Dropped: 10, Abandoned: 20, InFlight: 40, Written: 701, Retries: 5, SinkLimit: 6, SinkRequests: 3, LostBeforeRead: 9,
 				Reasons: map[string]int64{"dead_lettered/decode": 28, "dead_lettered/too_large": 2, "dropped/tombstone": 10}},
 			Lanes: []reconcile.Lane{
 				{Partition: 0, Counters: reconcile.Counters{Read: 900, Delivered: 700, Filtered: 160, InFlight: 40}, Committed: 1000860, Next: 1000900, Lag: &lag, Revision: 7, From: 1000000, Activity: "retrying", Error: "refused"},

@@ -235,6 +235,7 @@ func describe(s pipeline.Stats) (activity string, health reconcile.Health, err s
 func counters(s pipeline.Stats) reconcile.Counters {
 	c := countersOf(&s.Total, s.InFlightRecords)
 	c.LostBeforeRead, c.Unsettled = s.LostBeforeRead, s.Unsettled
+	c.SinkLimit, c.SinkRequests = s.SinkLimit, s.SinkRequests
 	return c
 }
 
