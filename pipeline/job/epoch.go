@@ -42,7 +42,6 @@ type answer struct {
 	out   []commit.Out
 	parts []partMeta
 	mark  int64
-	moved bool
 }
 
 func (j *Job) readMeta() error {

@@ -47,7 +47,6 @@ type front struct {
 	ahead  int64
 	timed  bool // the event time is expression 0 of the scope
 	r      row
-	rec    record.Record
 	err    eval.Error
 	row    func(b *record.Batch, i int, p *part) error
 	id     []byte

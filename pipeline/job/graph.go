@@ -32,6 +32,7 @@ type node struct {
 	read  *reader      // of a read, and of the table of a lookup
 	table bool         // the table of a lookup
 	mark  atomic.Int64 // watermark of its first task
+	open  atomic.Bool  // tasks are there
 }
 
 // graph is a job's operators as they run.
@@ -148,4 +149,12 @@ func link(from, to *node) {
 	if !slices.Contains(from.downs, to) {
 		from.downs, to.ups = append(from.downs, to), append(to.ups, from)
 	}
+}
+
+// started gives the tasks, when they are there.
+func (n *node) started() []*task {
+	if !n.open.Load() {
+		return nil
+	}
+	return n.tasks
 }

@@ -262,6 +262,11 @@ func (f *flow) key(in types.Type, names ...string) []configs.KeyField {
 
 func (f *flow) window(label string, w *configs.JobWindow, input string, fields ...string) {
 	f.t.Helper()
+	f.windowBy(label, w, input, "k", fields...)
+}
+
+func (f *flow) windowBy(label string, w *configs.JobWindow, input, key string, fields ...string) {
+	f.t.Helper()
 	kind := "window"
 	if w.Kind == configs.WindowNone {
 		kind = "aggregate"
@@ -280,10 +285,10 @@ func (f *flow) window(label string, w *configs.JobWindow, input string, fields .
 	if diags.HasErrors() {
 		f.t.Fatalf("%v: %v", fields, diags.Err())
 	}
-	o.Aggregation, o.Key = a, f.key(in, "k")
+	o.Aggregation, o.Key = a, f.key(in, key)
 	o.Updates = w.Lateness > 0 || w.Emit != configs.EmitOnClose || w.Kind == configs.WindowNone
 	o.Ports = map[string]types.Type{portLate: in}
-	o.Output = types.Type{Kind: types.Object, Fields: append([]types.Field{{Name: "k", Type: types.StringType}, {Name: "window_start", Type: types.TimestampMsType}, {Name: "window_end", Type: types.TimestampMsType}}, a.Type.Fields...)}
+	o.Output = types.Type{Kind: types.Object, Fields: append([]types.Field{{Name: key, Type: types.StringType}, {Name: "window_start", Type: types.TimestampMsType}, {Name: "window_end", Type: types.TimestampMsType}}, a.Type.Fields...)}
 }
 
 // write writes an input: appended where key is "", else by that message key.
@@ -474,4 +479,18 @@ func events(rng *rand.Rand, parts, n, keys int, disorder, late int64) [][]event 
 		}
 	}
 	return out
+}
+
+type counter struct{ n int }
+
+// discard commits state and counts rows.
+type discard struct {
+	keeper
+	n *counter
+}
+
+func (d *discard) Commit(ctx context.Context, e commit.Epoch) error {
+	d.n.n += len(e.Out)
+	e.Out = nil
+	return d.keeper.Commit(ctx, e)
 }

@@ -191,6 +191,9 @@ func (j *Job) Run(ctx context.Context) error {
 	defer context.AfterFunc(j.ctx, j.endQueues)()
 	j.start()
 	err := j.coordinate()
+	if cause := context.Cause(j.ctx); cause != nil && errors.Is(err, context.Canceled) {
+		err = cause // what was interrupted says that it was
+	}
 	j.cancel(err)
 	j.endQueues()
 	j.workers.Wait()
@@ -209,6 +212,7 @@ func (j *Job) open() error {
 		for i := range j.tasks {
 			n.tasks = append(n.tasks, newTask(j, n, i))
 		}
+		n.open.Store(true)
 	}
 	for _, n := range j.graph.order {
 		for _, t := range n.tasks {

@@ -98,7 +98,6 @@ type lookup struct {
 	m     int64
 	buf   []byte
 	r     row
-	seq   int64
 }
 
 func newLookup(t *task) (body, error) {

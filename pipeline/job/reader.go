@@ -161,10 +161,12 @@ func (r *reader) try(f func() error) error {
 
 // asEnd gives nil where the run is over.
 func (r *reader) asEnd(err error) error {
-	if r.j.ctx.Err() != nil {
+	select {
+	case <-r.j.ctx.Done():
 		return nil
+	default:
+		return err
 	}
-	return err
 }
 
 // deliver gives a word to a task, when no epoch drains.

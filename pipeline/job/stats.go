@@ -35,14 +35,14 @@ type Stats struct {
 type OperatorStats struct {
 	Name       string
 	In, Out    int64
-	Late       int64 // rows that came after their window had been freed
-	Failed     int64 // rows that could not be evaluated
-	Tombstones int64 // null values that were passed over
-	Idle       int64 // of a read: how often an idle partition let the watermark go on
-	Lost       int64 // of a read: offsets that were gone before they were read
-	Memory     int64 // bytes of its state that are in memory
-	Watermark  int64 // milliseconds since 1970, of the slowest task; the least int64: none yet; the largest: its input has ended
-	Fill       float64
+	Late       int64   // rows that came after their window had been freed
+	Failed     int64   // rows that could not be evaluated
+	Tombstones int64   // null values that were passed over
+	Idle       int64   // of a read: how often an idle partition let the watermark go on
+	Lost       int64   // of a read: offsets that were gone before they were read
+	Memory     int64   // bytes of its state that are in memory
+	Watermark  int64   // milliseconds since 1970, of the slowest task; the least int64: none yet; the largest: its input has ended
+	Fill       float64 // of the fullest queue into its tasks, from 0 to 1
 }
 
 // epochStats is what is known of epochs.
@@ -80,7 +80,7 @@ func (j *Job) Stats() Stats {
 		c := j.graph.counts[o]
 		st := OperatorStats{Name: o.Name(), In: c.in.Load(), Out: c.out.Load(), Late: c.late.Load(), Failed: c.failed.Load(), Tombstones: c.tombstones.Load(), Memory: c.state.Load(), Watermark: beginOfTime}
 		if n := j.graph.nodes[o]; n != nil {
-			st.Watermark = c.watermark(j, n)
+			st.Watermark, st.Fill = watermark(n), n.fill()
 			if n.read != nil {
 				st.In, st.Idle, st.Lost = c.read.Load(), n.read.idled.Load(), n.read.lost.Load()
 			}
@@ -90,7 +90,7 @@ func (j *Job) Stats() Stats {
 	return s
 }
 
-func (c *counts) watermark(_ *Job, n *node) int64 {
+func watermark(n *node) int64 {
 	if n.read != nil {
 		m, some := n.read.least()
 		if !some {
@@ -99,4 +99,16 @@ func (c *counts) watermark(_ *Job, n *node) int64 {
 		return m
 	}
 	return n.mark.Load()
+}
+
+// fill tells how full the fullest queue into the node's tasks is.
+func (n *node) fill() (most float64) {
+	for _, t := range n.started() {
+		if t.front != nil {
+			most = max(most, t.front.in.fill())
+		} else {
+			most = max(most, t.in.fill())
+		}
+	}
+	return most
 }

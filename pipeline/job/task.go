@@ -52,7 +52,6 @@ type task struct {
 	met    int // barriers of the epoch
 	made   record.Record
 	id     []byte
-	batch  *state.Batch
 	mem    *memory
 }
 

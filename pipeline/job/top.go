@@ -25,7 +25,6 @@ type ranks struct {
 	given [][]byte // the row that was given of each rank, where ranks are given as they change
 	revs  []uint32
 	last  int64
-	bytes int
 }
 
 func (v *ranks) append(dst []byte) []byte {

@@ -15,8 +15,7 @@ type windowValue struct {
 	st      *agg.State
 	rev     uint32 // how often its row was given
 	waiting bool   // it changed since
-	last    int64  // event time of the last row, where keys are forgotten
-	mark    int64
+	last    int64  // event time of the last row, where windows have no end
 }
 
 func (v *windowValue) append(dst []byte) []byte {
