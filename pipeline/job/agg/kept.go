@@ -115,9 +115,13 @@ type collected struct {
 	max   int // bytes; the same
 	items []item
 	bytes int
-	cut   bool // rows from mark on are left out
+	cut   bool // rows behind mark are left out
 	mark  item
-	free  [][]byte
+
+	fresh      []item // rows that came out of order, not looked at yet
+	freshBytes int
+	spare      []item // memory of items
+	free       [][]byte
 }
 
 func (p *collected) add(at Order, value []byte) {
@@ -125,28 +129,72 @@ func (p *collected) add(at Order, value []byte) {
 	if p.cut && p.mark.compare(at, value) < 0 {
 		return
 	}
-	i := n
-	if n > 0 && p.items[n-1].compare(at, value) > 0 {
-		i, _ = slices.BinarySearchFunc(p.items, 0, func(x item, _ int) int { return x.compare(at, value) })
+	x := item{at, append(p.buffer(), value...)}
+	if len(p.fresh) == 0 && n < p.limit && p.bytes+len(value) <= p.max && (n == 0 || p.items[n-1].compare(at, value) <= 0) {
+		p.items = append(p.items, x)
+		p.bytes += len(value)
+		return
 	}
-	p.items = slices.Insert(p.items, i, item{at, append(p.buffer(), value...)})
-	p.bytes += len(value)
-	for len(p.items) > p.limit || p.bytes > p.max {
-		p.drop()
+	p.fresh = append(p.fresh, x)
+	if p.freshBytes += len(value); len(p.fresh) >= 32+n/4 || p.freshBytes > p.max/4 {
+		p.settle()
 	}
 }
 
-// drop leaves the last row out.
-func (p *collected) drop() {
-	last := len(p.items) - 1
-	x := p.items[last]
-	p.items[last] = item{}
-	p.items = p.items[:last]
-	p.bytes -= len(x.value)
-	if p.mark.value != nil && len(p.free) < 16 {
-		p.free = append(p.free, p.mark.value)
+// settle puts the rows that came out of order where they belong.
+func (p *collected) settle() {
+	if len(p.fresh) == 0 {
+		return
 	}
-	p.cut, p.mark = true, x
+	slices.SortFunc(p.fresh, func(a, b item) int { return a.compare(b.at, b.value) })
+	p.join(p.fresh, false)
+	clear(p.fresh)
+	p.fresh, p.freshBytes = p.fresh[:0], 0
+}
+
+// join takes other items in, which are in their order, and leaves out what is too much; theirs are copied if they are not its own.
+func (p *collected) join(other []item, foreign bool) {
+	mine, merged, total := p.items, p.spare[:0], 0
+	for len(mine)+len(other) > 0 {
+		var x item
+		theirs := len(mine) == 0 || len(other) > 0 && mine[0].compare(other[0].at, other[0].value) > 0
+		if theirs {
+			x, other = other[0], other[1:]
+		} else {
+			x, mine = mine[0], mine[1:]
+		}
+		if theirs && foreign {
+			x.value = append(p.buffer(), x.value...)
+		}
+		if p.cut && p.mark.compare(x.at, x.value) < 0 {
+			p.release(x.value)
+			break
+		}
+		if len(merged) == p.limit || total+len(x.value) > p.max {
+			p.release(p.mark.value)
+			p.cut, p.mark = true, x
+			break
+		}
+		merged = append(merged, x)
+		total += len(x.value)
+	}
+	for _, x := range mine {
+		p.release(x.value)
+	}
+	if !foreign {
+		for _, x := range other {
+			p.release(x.value)
+		}
+	}
+	clear(p.items)
+	p.items, p.spare, p.bytes = merged, p.items[:0], total
+}
+
+// release keeps a few buffers of what was left out, so that rows which come and go need no new ones.
+func (p *collected) release(b []byte) {
+	if b != nil && len(p.free) < 32 {
+		p.free = append(p.free, b)
+	}
 }
 
 func (p *collected) buffer() []byte {
@@ -164,20 +212,16 @@ func (p *collected) over() bool { return p.cut && len(p.items) < p.limit }
 
 func (p *collected) merge(o part) {
 	x := o.(*collected)
-	if x.cut {
-		for n := len(p.items); n > 0 && x.mark.compare(p.items[n-1].at, p.items[n-1].value) < 0; n-- {
-			p.drop()
-		}
-		if !p.cut || p.mark.compare(x.mark.at, x.mark.value) > 0 {
-			p.cut, p.mark = true, item{x.mark.at, append([]byte(nil), x.mark.value...)}
-		}
+	p.settle()
+	x.settle()
+	if x.cut && (!p.cut || p.mark.compare(x.mark.at, x.mark.value) > 0) {
+		p.cut, p.mark = true, item{x.mark.at, append([]byte(nil), x.mark.value...)}
 	}
-	for i := range x.items {
-		p.add(x.items[i].at, x.items[i].value)
-	}
+	p.join(x.items, true)
 }
 
 func (p *collected) append(dst []byte) []byte {
+	p.settle()
 	dst = binary.AppendUvarint(dst, uint64(len(p.items)))
 	for i := range p.items {
 		dst = append(p.items[i].at.Append(dst), p.items[i].value...)
@@ -215,4 +259,6 @@ func (p *collected) decode(b []byte) ([]byte, bool) {
 	return decodeItem(b[1:], &p.mark)
 }
 
-func (p *collected) size() int { return 160 + 56*cap(p.items) + p.bytes }
+func (p *collected) size() int {
+	return 240 + 56*(cap(p.items)+cap(p.fresh)+cap(p.spare)) + p.bytes + p.freshBytes
+}

@@ -368,6 +368,25 @@ func TestTooManyDistinct(t *testing.T) {
 	}
 }
 
+// TestCollectOutOfOrder: partitions that come one after the other, each in order, cost no more than a sort.
+func TestCollectOutOfOrder(t *testing.T) {
+	const n = 40_000
+	p := planOf(t, made{call: "collect", arg: "i", params: []any{int64(n)}})
+	s := p.New()
+	var want []string
+	for part := range 4 {
+		for i := part; i < n+100; i += 4 {
+			add(t, s, row{eval.AppendIntValue(nil, int64(i)), Order{Time: int64(i)}})
+		}
+	}
+	for i := range n {
+		want = append(want, strconv.Itoa(i))
+	}
+	if got := written(p, s); got != `"r0":[`+strings.Join(want, ",")+"]" {
+		t.Errorf("%d values are collected as %.100s…", n, got)
+	}
+}
+
 // TestEqualRowsAreCounted: rows that nothing tells apart are still several.
 func TestEqualRowsAreCounted(t *testing.T) {
 	p := planOf(t, made{call: "collect", arg: "i", params: []any{int64(3)}})

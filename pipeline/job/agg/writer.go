@@ -153,6 +153,7 @@ func elemOf(t types.Type) types.Type {
 }
 
 func (p *collected) appendList(dst []byte, c *call) ([]byte, *eval.Error) {
+	p.settle()
 	if p.over() {
 		return dst, c.fail(ir.CodeLimit, "The values of this key are larger than "+strconv.Itoa(p.max)+" bytes together. A second argument bounds how many are kept.")
 	}
