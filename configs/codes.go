@@ -46,6 +46,11 @@ const (
 	codeOutputType   = "KS3107"
 	codeStart        = "KS3109"
 	codeGuarantee    = "KS3110"
+
+	codeOperator         = "KS3120"
+	codeUpdates          = "KS3121"
+	codeNeverCloses      = "KS3122"
+	codeNotDeterministic = "KS3123"
 )
 
 // Codes documents the problems that loading and checking reports, with those
@@ -90,5 +95,9 @@ func Codes() []diag.Code {
 		{Code: codeOutputType, Summary: "Output does not fit the target's schema", Doc: "A field of the route's output has another type than the target stream's schema declares, or a required field is missing."},
 		{Code: codeStart, Summary: "Start without a meaning", Doc: "start says where a consumer group without offsets begins in a stream. A source is read from its own beginning as long as the route has no position. To skip what lies before, filter by the time of the event."},
 		{Code: codeGuarantee, Summary: "Guarantee that cannot be kept", Doc: "What the route reads or writes cannot keep what delivery.guarantee asks for. exactly_once is for routes from a stream to a stream of the same cluster, with dead letters there too, and its transactions are bounded by commit_interval and drain_timeout. The docs on guarantees have the table."},
+		{Code: codeOperator, Summary: "Wrong operator of a job", Doc: "An operator lacks what its kind needs, or what it says contradicts itself; the message says what."},
+		{Code: codeUpdates, Summary: "Rows that change", Doc: "A window gives its row again when it is updated: with allowed_lateness, or an emit other than on_close. Such rows are written with changelog = \"upsert\", by a key that tells them apart, or with revisions = true; operators with state cannot take them."},
+		{Code: codeNeverCloses, Summary: "Window that never closes", Doc: "A window gives its row when the time of the input has passed its end. A global window ends with its input, and events without a time move no time."},
+		{Code: codeNotDeterministic, Summary: "Not deterministic", Doc: "A job gives the same rows whenever it runs, but for what this warning names: processing time, a lookup in a table as it is now, a dedup whose key is spread over partitions."},
 	}, spec.Codes()...)
 }

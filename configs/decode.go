@@ -38,6 +38,7 @@ type decoder struct {
 	catalog Catalog
 	diags   diag.Diagnostics
 	refs    map[addr.Addr]streamRefs
+	jobs    map[addr.Addr]*jobDecl
 	bodies  map[addr.Addr]spec.Body
 	index   map[addr.Addr]int  // of resources
 	failed  map[addr.Addr]bool // blocks that are declared and not here
@@ -54,7 +55,7 @@ func fromResources(rs []Resource, meta Meta, catalog Catalog, failed map[addr.Ad
 			Sinks: map[addr.Addr]*Sink{}, Routes: map[addr.Addr]*Route{}, Jobs: map[addr.Addr]*Job{},
 			Resources: slices.Clone(rs),
 		},
-		catalog: catalog, refs: map[addr.Addr]streamRefs{}, index: map[addr.Addr]int{}, bodies: map[addr.Addr]spec.Body{}, broken: map[addr.Addr]bool{}, failed: failed,
+		catalog: catalog, refs: map[addr.Addr]streamRefs{}, jobs: map[addr.Addr]*jobDecl{}, index: map[addr.Addr]int{}, bodies: map[addr.Addr]spec.Body{}, broken: map[addr.Addr]bool{}, failed: failed,
 	}
 	if d.c.Env == "" {
 		d.c.Env = DefaultEnv
@@ -146,6 +147,12 @@ func (d *decoder) decode(r *Resource, diags *diag.Diagnostics) spec.Options {
 		x.Events.Consts = r.Body.Consts
 		x.Group = groupName(c.Settings.Namespace, c.Env, r.Addr)
 		c.Routes[r.Addr] = x
+		return opts
+	case "job":
+		x := &jobDecl{job: &Job{Addr: r.Addr, Group: groupName(c.Settings.Namespace, c.Env, r.Addr)}, ops: map[string]*opDecl{}}
+		opts := x.options()
+		diags.Append(spec.Decode(opts, r.Body)...)
+		d.jobs[r.Addr], c.Jobs[r.Addr] = x, x.job
 		return opts
 	case "source":
 		for _, k := range d.catalog.Sources {

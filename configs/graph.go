@@ -26,7 +26,32 @@ func (c *Config) Graph() []Edge {
 			edges = append(edges, Edge{From: a, To: r.DeadLetter.Addr, DeadLetters: true})
 		}
 	}
+	for _, a := range sorted(c.Jobs) {
+		j := c.Jobs[a]
+		var in, out []Edge
+		for _, o := range j.Operators {
+			switch {
+			case o.Read != nil:
+				in = addEdge(in, Edge{From: o.Read.From.Addr, To: a})
+			case o.Lookup != nil:
+				in = addEdge(in, Edge{From: o.Lookup.From.Addr, To: a})
+			case o.Write != nil:
+				out = addEdge(out, Edge{From: a, To: o.Write.To.Addr})
+			}
+		}
+		edges = append(append(edges, in...), out...)
+		if j.OnError == DeadLetter && !j.DeadLetter.Addr.IsZero() {
+			edges = append(edges, Edge{From: a, To: j.DeadLetter.Addr, DeadLetters: true})
+		}
+	}
 	return edges
+}
+
+func addEdge(list []Edge, e Edge) []Edge {
+	if slices.Contains(list, e) {
+		return list
+	}
+	return append(list, e)
 }
 
 // checkCycles finds routes that feed their own source, directly or through
@@ -55,7 +80,7 @@ func (d *decoder) checkCycles() {
 		}
 	}
 	reported := map[addr.Addr]bool{}
-	for _, start := range sorted(d.c.Routes) {
+	for _, start := range slices.Concat(sorted(d.c.Routes), sorted(d.c.Jobs)) {
 		if reported[start] {
 			continue
 		}
@@ -68,6 +93,10 @@ func (d *decoder) checkCycles() {
 			words = append(words, a.String())
 			reported[a] = true
 		}
+		if start.Type == "job" {
+			d.jobCycle(start, words)
+			continue
+		}
 		r := d.c.Routes[start]
 		rng := r.To.Range
 		if len(path) > 1 && path[1] != r.To.Addr && path[1] != canonical(r.To.Addr) {
@@ -77,6 +106,19 @@ func (d *decoder) checkCycles() {
 			diags.Addf(rng, codeCycle, "Route that feeds its own source", "Each event would come round again for ever: %s.", strings.Join(words, " → "))
 		})
 	}
+}
+
+// jobCycle reports a job that reads what it writes, at the reads.
+func (d *decoder) jobCycle(a addr.Addr, words []string) {
+	d.scope(a, d.header(a), func(diags *diag.Diagnostics) {
+		rng := d.header(a)
+		for _, o := range d.c.Jobs[a].Operators {
+			if o.Read != nil && o.Read.From.Addr.String() == words[len(words)-2] {
+				rng = o.Read.From.Range
+			}
+		}
+		diags.Addf(rng, codeCycle, "Job that reads what it writes", "Each row would come round again for ever: %s.", strings.Join(words, " → "))
+	})
 }
 
 // shortestCycle gives the shortest way from a place back to itself, or nil.

@@ -42,7 +42,11 @@ func groupName(namespace, env string, a addr.Addr) string {
 // DeadLetterTopic gives the topic of the managed stream for records that the
 // route could not process; it is on the cluster of the route's source.
 func (c *Config) DeadLetterTopic(route addr.Addr) string {
-	topic := "keystone.dead-letters." + c.Settings.Namespace + "." + c.Env + "." + route.Name
+	topic := "keystone.dead-letters." + c.Settings.Namespace + "." + c.Env + "."
+	if route.Type != "route" {
+		topic += route.Type + "."
+	}
+	topic += route.Name
 	if route.Each {
 		topic += "." + strings.Map(func(r rune) rune {
 			if isTopic("x" + string(r)) {
@@ -72,6 +76,7 @@ func (d *decoder) link() {
 		d.scope(a, d.header(a), func(diags *diag.Diagnostics) { d.linkRoute(d.c.Routes[a], diags) })
 	}
 	d.checkClaims()
+	d.linkJobs()
 	d.checkUnused()
 	d.checkCycles()
 	d.checkDeadLetterTopics()
@@ -172,11 +177,19 @@ func (d *decoder) checkDeadLetterTopics() {
 	for _, s := range d.c.Streams {
 		names[s.Topic] = s.Addr
 	}
+	var managed []addr.Addr
 	for _, a := range sorted(d.c.Routes) {
 		r := d.c.Routes[a]
-		if r.OnError != DeadLetter || !r.DeadLetter.Addr.IsZero() || d.c.Streams[r.From.Addr] == nil {
-			continue
+		if r.OnError == DeadLetter && r.DeadLetter.Addr.IsZero() && d.c.Streams[r.From.Addr] != nil {
+			managed = append(managed, a)
 		}
+	}
+	for _, a := range sorted(d.c.Jobs) {
+		if j := d.c.Jobs[a]; j.OnError == DeadLetter && j.DeadLetter.Addr.IsZero() {
+			managed = append(managed, a)
+		}
+	}
+	for _, a := range managed {
 		topic := d.c.DeadLetterTopic(a)
 		other, taken := names[topic]
 		names[topic] = a

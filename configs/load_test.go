@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"keystone/configs"
+	"keystone/configs/addr"
 	"keystone/configs/diag"
 )
 
@@ -185,6 +186,41 @@ func TestGood(t *testing.T) {
 	}
 }
 
+// dumpJob writes the operators of a job, inputs first, with the types of their rows.
+func dumpJob(b *strings.Builder, j *configs.Job) {
+	fmt.Fprintf(b, "%s: group %s\n", j.Addr, j.Group)
+	for _, o := range j.Operators {
+		fmt.Fprintf(b, "  %s", o.Name())
+		for i, in := range o.Inputs {
+			fmt.Fprintf(b, "%s%s", []string{" ← ", ", "}[min(i, 1)], in.From.Name())
+			if in.Port != "" {
+				b.WriteString("." + in.Port)
+			}
+		}
+		fmt.Fprintf(b, "\n    %s", o.Output)
+		if len(o.Identity) > 0 {
+			fmt.Fprintf(b, " by %s", strings.Join(o.Identity, ", "))
+		}
+		if o.Updates {
+			b.WriteString(", changing")
+		}
+		if o.Meta {
+			b.WriteString(", records")
+		}
+		b.WriteByte('\n')
+		for _, port := range slices.Sorted(maps.Keys(o.Ports)) {
+			fmt.Fprintf(b, "    .%s %s\n", port, o.Ports[port])
+		}
+		if o.Write != nil {
+			fmt.Fprintf(b, "    → %s %s", o.Write.To.Addr, o.Write.Changelog)
+			if o.Write.Key != nil {
+				fmt.Fprintf(b, " key %s", o.Write.Key.Text.S)
+			}
+			fmt.Fprintf(b, " %s\n", o.Write.Row)
+		}
+	}
+}
+
 // dump writes what is not default, and what was derived.
 func dump(c *configs.Config) string {
 	var b strings.Builder
@@ -208,6 +244,9 @@ func dump(c *configs.Config) string {
 		if x := c.Routes[r.Addr]; x != nil {
 			fmt.Fprintf(&b, "  → group %s, dead letters %s\n", x.Group, c.DeadLetterTopic(r.Addr))
 		}
+	}
+	for _, a := range slices.SortedFunc(maps.Keys(c.Jobs), addr.Compare) {
+		dumpJob(&b, c.Jobs[a])
 	}
 	for _, m := range c.Moved {
 		fmt.Fprintf(&b, "moved %s to %s\n", m.From, m.To)

@@ -40,7 +40,7 @@ func Blocks(catalog Catalog) []BlockDoc {
 			Example: "variable \"region\" {\n  type    = string\n  default = \"us-east-1\"\n  validation {\n    condition     = startswith(var.region, \"us-\")\n    error_message = \"Only regions in the US.\"\n  }\n}\n"},
 		{Type: "locals", Header: "locals", Doc: "Values with names, used as local.NAME: also texts of expressions, maps of expressions and types, which other blocks then share. May be written several times.",
 			Example: "locals {\n  is_tv = \"device.type == 'tv'\"\n}\n"},
-		{Type: "defaults", Header: "defaults", Doc: "Options for all blocks of a type, or of a kind of source or sink; a block's own are stronger. It is written at most once, with blocks cluster, stream, route, source \"KIND\" and sink \"KIND\".",
+		{Type: "defaults", Header: "defaults", Doc: "Options for all blocks of a type, or of a kind of source or sink; a block's own are stronger. It is written at most once, with blocks cluster, stream, route, job, source \"KIND\" and sink \"KIND\".",
 			Example: "defaults {\n  route {\n    on_error = \"drop\"\n  }\n  sink \"file\" {\n    path = \"out/{country}.ndjson\"\n  }\n}\n"},
 		{Type: "cluster", Header: `cluster "NAME"`, Doc: "A Kafka cluster. Without any the broker inside the process is used.", ForEach: true, Options: new(Cluster).Options(),
 			Example: "cluster \"main\" {\n  brokers = [\"127.0.0.1:9092\"]\n}\n"},
@@ -56,6 +56,8 @@ func Blocks(catalog Catalog) []BlockDoc {
 	return append(blocks,
 		BlockDoc{Type: "route", Header: `route "NAME"`, Doc: "One pipeline: it reads a stream or source, passes what its filter lets through, projected, to a sink or stream. Fan-out is several routes.", ForEach: true, Options: new(Route).Options(),
 			Example: "route \"tv_plays\" {\n  from    = stream.playback\n  filter  = \"device.type == 'tv' && position_ms > 1000\"\n  project = { user = \"user_id\", pct = \"position_ms / duration_ms * 100\" }\n  to      = sink.search\n}\n"},
+		BlockDoc{Type: "job", Header: `job "NAME"`, Doc: "Operators with state, wired into a graph: each names its inputs, which are operators of the same job. Options of an operator are documented below; expressions see the rows that come in.", ForEach: true, Options: new(Job).Options(),
+			Example: jobExample},
 		BlockDoc{Type: "moved", Header: "moved", Doc: "A block has a new name: its consumer group, positions, dead letters and state go along.",
 			Words:   []WordDoc{{"from", "The address that it had: route.old, or route.old[\"KEY\"]."}, {"to", "The address that it has now."}},
 			Example: "moved {\n  from = route.plays\n  to   = route.tv_plays\n}\n"},
@@ -64,3 +66,24 @@ func Blocks(catalog Catalog) []BlockDoc {
 			Example: "removed {\n  from = stream.old\n}\n"},
 	)
 }
+
+const jobExample = `job "plays" {
+  read "plays" {
+    from       = stream.playback
+    event_time = "ts"
+    watermark  = "10s"
+  }
+  window "per_title" {
+    input     = read.plays
+    key       = { title = "title_id" }
+    aggregate = { plays = "count()", watched = "sum(position_ms)" }
+    tumbling {
+      size = "1m"
+    }
+  }
+  write "out" {
+    input = window.per_title
+    to    = stream.plays
+  }
+}
+`

@@ -112,6 +112,9 @@ func TestOptionExamples(t *testing.T) {
 						fmt.Fprintf(&body, "%s = %s\n", x.Name, x.Example)
 					}
 				}
+				if b.Type == "job" {
+					body.WriteString("read \"plays\" {\nfrom = stream.playback\n}\nwrite \"out\" {\ninput = read.plays\nto = sink.search\n}\n")
+				}
 				header := strings.Replace(b.Header, "NAME", "example", 1)
 				_, diags := loadText(t, realCatalog(), around+header+" {\n"+body.String()+"}\n")
 				if diags.HasErrors() {
@@ -139,6 +142,8 @@ func TestBlockExamples(t *testing.T) {
 			text += around + "route \"tv_plays\" {\n  from = stream.playback\n  to   = sink.search\n}\n"
 		case "route", "removed", "defaults", "locals", "keystone":
 			text += around
+		case "job":
+			text += around + "stream \"plays\" {\n  cluster = cluster.main\n  topic   = \"counted\"\n}\n"
 		}
 		if _, diags := loadText(t, realCatalog(), text); diags.HasErrors() {
 			t.Errorf("%s: %v", b.Header, diags.Err())

@@ -62,6 +62,8 @@ func (c Catalog) declaration(typ, kind string) spec.Options {
 		return new(Stream).Options()
 	case "route":
 		return new(Route).Options()
+	case "job":
+		return new(Job).Options()
 	case "source":
 		for _, k := range c.Sources {
 			if k.Name == kind {

@@ -51,7 +51,7 @@ func (d *decoder) linkRoute(r *Route, diags *diag.Diagnostics) {
 	to := d.hasEnd(r.To, "sink or stream", diags)
 	if !r.DeadLetter.Addr.IsZero() {
 		if d.hasEnd(r.DeadLetter, "stream or sink", diags) {
-			d.checkLetterSink(r, diags)
+			r.LetterProgram = d.letterSink(r.DeadLetter, diags)
 		}
 	}
 	if d.broken[r.Addr] && d.outputUnknown(r) {
@@ -120,20 +120,20 @@ func (d *decoder) outputUnknown(r *Route) bool {
 	return false
 }
 
-// checkLetterSink looks whether a sink can take dead letters: a letter must be durable
+// letterSink looks whether a sink can take dead letters, and gives what it wants to know of them; nil where it is no sink or cannot: a letter must be durable
 // before the position of its record moves on, and it has the fields of LetterType alone.
-func (d *decoder) checkLetterSink(r *Route, diags *diag.Diagnostics) {
-	sink := d.c.Sinks[r.DeadLetter.Addr]
+func (d *decoder) letterSink(ref spec.Ref, diags *diag.Diagnostics) *ir.Route {
+	sink := d.c.Sinks[ref.Addr]
 	if sink == nil || d.broken[sink.Addr] {
-		return
+		return nil
 	}
 	refuse := func(format string, args ...any) {
-		diags.Addf(r.DeadLetter.Range, codeBlockValue, "No place for dead letters", format, args...)
+		diags.Addf(ref.Range, codeBlockValue, "No place for dead letters", format, args...)
 	}
 	for _, k := range d.catalog.Sinks {
 		if k.Name == sink.Kind && k.Letters != "" {
 			refuse("%s is a sink of kind %s, which %s. Name a stream, and let a route carry its letters to the sink, with the envelope from meta.headers; or leave dead_letter out: a route that reads a stream has a managed stream for them, any other a file.", sink.Addr, sink.Kind, k.Letters)
-			return
+			return nil
 		}
 	}
 	checked, problems := dsl.CheckRoute(dsl.RouteSpec{Input: LetterType(), Format: ir.JSON, Decode: ir.DecodeLazy, Tombstones: ir.TombstonesPass,
@@ -143,17 +143,17 @@ func (d *decoder) checkLetterSink(r *Route, diags *diag.Diagnostics) {
 			refuse("An option of %s does not fit dead letters, which have other fields than events (route, topic, partition, offset, key, value, error_code, error, time…; the guide lists them). Take a sink of their own for them. The problem: %s", sink.Addr, p.Detail)
 			break
 		}
-		return
+		return nil
 	}
 	if f, ok := sink.Config.(sinks.Fitter); ok {
 		for _, m := range f.Misfits(LetterType()) {
 			if !m.Warning {
 				refuse("%s does not take dead letters: %s", sink.Addr, m.Text)
-				return
+				return nil
 			}
 		}
 	}
-	r.LetterProgram = checked
+	return checked
 }
 
 // linkEnd gives a route what it takes from where it writes.
@@ -221,24 +221,33 @@ func (d *decoder) defaultTombstones(r *Route) {
 // borrowConsts lets the route's checker see the constants of another block's
 // expression.
 func (d *decoder) borrowConsts(r *Route, text diag.Text, kind spec.Kind, from spec.Body, diags *diag.Diagnostics) {
+	r.Events.Consts = d.borrowed(r.Addr, r.Events.Consts, text, kind, from, diags)
+}
+
+// borrowed gives the constants of a route or job with those that another block's expression names.
+func (d *decoder) borrowed(to addr.Addr, consts map[string]any, text diag.Text, kind spec.Kind, from spec.Body, diags *diag.Diagnostics) map[string]any {
+	cloned := false
 	for _, name := range constsOf(kind, text) {
 		v, ok := from.Consts[name]
 		if !ok {
 			continue
 		}
-		own, conflict := r.Events.Consts[name]
+		own, conflict := consts[name]
 		if conflict && !reflect.DeepEqual(own, v) {
-			diags.Addf(text.Range, codeClash, "Two meanings of "+name, "This expression and those of %s both use %s, with different values. Use a local or a field instead.", r.Addr, name)
+			diags.Addf(text.Range, codeClash, "Two meanings of "+name, "This expression and those of %s both use %s, with different values. Use a local or a field instead.", to, name)
 			continue
 		}
 		if !conflict {
-			r.Events.Consts = maps.Clone(r.Events.Consts)
-			if r.Events.Consts == nil {
-				r.Events.Consts = map[string]any{}
+			if !cloned {
+				consts, cloned = maps.Clone(consts), true
 			}
-			r.Events.Consts[name] = v
+			if consts == nil {
+				consts = map[string]any{}
+			}
+			consts[name] = v
 		}
 	}
+	return consts
 }
 
 // derivedOf lists the expressions and patterns of a sink over output events,
@@ -319,6 +328,13 @@ func (d *decoder) checkUnused() {
 	used := map[addr.Addr]bool{}
 	for _, r := range d.c.Routes {
 		used[r.To.Addr] = r.Checked != nil || used[r.To.Addr]
+	}
+	for _, j := range d.c.Jobs {
+		for _, o := range j.Operators {
+			if o.Write != nil {
+				used[o.Write.To.Addr] = o.Write.Program != nil || used[o.Write.To.Addr]
+			}
+		}
 	}
 	for _, a := range sorted(d.c.Sinks) {
 		if used[a] || d.broken[a] {

@@ -41,7 +41,7 @@ type local struct {
 }
 
 // references are the types of blocks that an expression can refer to.
-var referenceTypes = []string{"cluster", "stream", "source", "sink", "route"}
+var referenceTypes = []string{"cluster", "stream", "source", "sink", "route", "job"}
 
 // value evaluates an expression. What it refers to is checked first, so that
 // messages name what is there. Unknown results (of variables without a
@@ -185,8 +185,6 @@ func (l *loader) adviceFor(root string, bare bool) string {
 		}
 	}
 	switch root {
-	case "job":
-		return " This version of Keystone has no jobs."
 	case "local", "locals":
 		return " Values of locals are local.NAME."
 	case "variable", "vars":

@@ -45,6 +45,8 @@ type RouteSpec struct {
 	Key        diag.Text   // over the output; empty: as it is
 	Headers    []spec.Field
 	Derived    []Derived  // what the sink wants to know of each output event
+	Jobs       bool       // the events are rows of a job
+	NoMeta     bool       // the events are no records that were read
 	Target     types.Type // that the destination declares, Kind Any for none: computed times and decimals are written in its form
 }
 
@@ -57,6 +59,11 @@ type Derived struct {
 
 // CheckExpr checks one expression. It is nil if there are errors.
 func CheckExpr(text diag.Text, env Env) (*ir.Expr, diag.Diagnostics) { return check.Expr(text, env) }
+
+// CheckCondition checks an expression that must be true or false. It is nil if there are errors.
+func CheckCondition(text diag.Text, env Env) (*ir.Expr, diag.Diagnostics) {
+	return check.Condition(text, env)
+}
 
 // PatternOf checks text with {PATH} and {PATH:LAYOUT}.
 func PatternOf(text diag.Text, env Env) ([]ir.PatternPart, diag.Diagnostics) {

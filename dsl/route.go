@@ -16,7 +16,7 @@ import (
 // route is nil if there are errors.
 func CheckRoute(s RouteSpec) (*ir.Route, diag.Diagnostics) {
 	c := routeChecker{spec: s, out: &ir.Route{Input: s.Input, OutputType: s.Input, Format: s.Format, Decode: s.Decode, Tombstones: s.Tombstones}}
-	c.env = Env{Event: s.Input, Format: s.Format, Consts: s.Consts}
+	c.env = Env{Event: s.Input, Format: s.Format, Consts: s.Consts, Jobs: s.Jobs, NoMeta: s.NoMeta}
 	if c.out.Format == "" {
 		c.out.Format = ir.JSON
 	}

@@ -165,5 +165,7 @@ type Kind struct {
 	// Cannot has the guarantees that no route with it can keep, each with why:
 	// words that complete "cannot be kept: ". What is not listed can be.
 	Cannot map[string]string
-	New    func() Config
+	// Times tells that records have a timestamp of their own.
+	Times bool
+	New   func() Config
 }

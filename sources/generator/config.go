@@ -22,7 +22,8 @@ func Kind() sources.Kind {
 			"The same seed gives the same events: with `start` byte for byte, without it `ts` is the time at which the event is made. " +
 			"A position is the number of the next event, so that a restart continues the sequence. The message key is the user_id. " +
 			"About 20 % of the events pass `country in ['BR', 'US'] && device.type == 'tv' && position_ms > 1000`.",
-		New: func() sources.Config { return new(Config) },
+		Times: true,
+		New:   func() sources.Config { return new(Config) },
 	}
 }
 

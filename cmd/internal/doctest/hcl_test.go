@@ -21,7 +21,7 @@ import (
 var elsewhere = []string{"KS1106", "KS2012", "KS3105"}
 
 // TestBlocks holds each block of HCL to the form that `keystone fmt` writes.
-// One with a route is a whole configuration and loads without errors; one
+// One with a route or job is a whole configuration and loads without errors; one
 // without, or with the word "part" behind the fence, may lack what stands
 // elsewhere and nothing else, as does every example of the reference. "body" says that it is the inside of a block, which is
 // only formatted, and "wrong" that it shows a mistake: then it must not load.
@@ -82,7 +82,7 @@ func hasRoute(t *testing.T, b block) bool {
 	if diags.HasErrors() {
 		t.Fatal(diags)
 	}
-	return slices.ContainsFunc(f.Body.(*hclsyntax.Body).Blocks, func(b *hclsyntax.Block) bool { return b.Type == "route" })
+	return slices.ContainsFunc(f.Body.(*hclsyntax.Body).Blocks, func(b *hclsyntax.Block) bool { return b.Type == "route" || b.Type == "job" })
 }
 
 func load(t *testing.T, b block) diag.Diagnostics {

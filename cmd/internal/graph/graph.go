@@ -56,6 +56,14 @@ func Of(c *configs.Config) Graph {
 			g.Edges = append(g.Edges, Edge{From: a, To: r.DeadLetter.Addr, Dead: true})
 		}
 	}
+	for a, j := range c.Jobs {
+		nodes[a] = Node{Addr: a, Off: !j.Enabled}
+	}
+	for _, e := range c.Graph() {
+		if e.From.Type == "job" || e.To.Type == "job" {
+			g.Edges = append(g.Edges, Edge{From: e.From, To: e.To, Dead: e.DeadLetters})
+		}
+	}
 	g.Nodes = slices.SortedFunc(maps.Values(nodes), func(a, b Node) int { return addr.Compare(a.Addr, b.Addr) })
 	slices.SortFunc(g.Edges, func(a, b Edge) int {
 		if n := addr.Compare(a.From, b.From); n != 0 {
@@ -85,6 +93,8 @@ func (n Node) look() look {
 		return look{"house", "#fbe3c8"}
 	case "stream":
 		return look{"cylinder", "#d3e3f5"}
+	case "job":
+		return look{"box", "#e4dcf1"}
 	}
 	return look{"box", "#eeeeee"}
 }

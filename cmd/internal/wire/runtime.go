@@ -72,6 +72,11 @@ func (r *runtime) Apply(ctx context.Context, goal *configs.Config, c reconcile.C
 	switch c.Addr.Type {
 	case "stream":
 		return r.applyStream(ctx, goal, c)
+	case "job":
+		if j := goal.Jobs[c.Addr]; j == nil || !j.Enabled {
+			return nil
+		}
+		return fmt.Errorf("this build checks, plans and draws jobs, and does not run them yet: remove %s, or set enabled = false", c.Addr)
 	case "route":
 		return r.applyRoute(ctx, goal, c)
 	case "sink":

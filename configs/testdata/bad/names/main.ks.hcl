@@ -4,7 +4,7 @@ stream "plays" {
   partition = 3 # ERROR: Did you mean "partitions"?
 }
 
-job "j" {} # ERROR: no "job" blocks
+alert "j" {} # ERROR: no "alert" blocks
 
 sink "stdot" "out" {} # ERROR: Did you mean "stdout"?
 
