@@ -52,6 +52,9 @@ type Config struct {
 	Table       string
 	Metastore   Metastore
 	PartitionBy []spec.Field
+
+	PartitionTypes map[string]string // by name; others are string
+
 	Compression rows.Compression
 	JSONText    bool
 
@@ -71,6 +74,8 @@ func (c *Config) Options() spec.Options {
 		spec.String("table", &c.Table, "Name of the table in the metastore, as `DATABASE.TABLE`.").Default("").Eg(`"ads.plays"`),
 		spec.ExprMap("partition_by", &c.PartitionBy, "The partition columns and their values over the output event, in the order of the folders. A value becomes text as in a header; nil and the empty text become `__HIVE_DEFAULT_PARTITION__`, which readers take for null. A column of the same name as its expression (`country = \"country\"`) is not stored in the files again.").
 			OverOutput().Default([]spec.Field(nil)).Eg(`{ dt = "format_time(ts, '2006-01-02')", hour = "format_time(ts, '15')" }`),
+		spec.StringMap("partition_types", &c.PartitionTypes, "Types of partition columns in the metastore, where they are not `string`, as `{ dt = \"date\", hour = \"int\" }`: `int`, `bigint`, `smallint`, `tinyint` or `date`. A value is written as Hive writes the type (`hour=3`, also of the text 03); an event whose value is of another type is a dead letter. Types never change once the table is there.").
+			Default(map[string]string(nil)),
 		spec.Enum("compression", &c.Compression, "How pages are packed: zstd is smaller, snappy takes less time.", rows.Zstd, rows.Snappy, rows.None).Default(rows.Zstd),
 		spec.Bool("json_text", &c.JSONText, "Store fields of which no type is known as their JSON text, in columns of type string. Without it they are errors.").Default(false),
 		spec.Nested("roll", "When files end. A commit comes when `interval` is over, or sooner when most of what is open is in files that are full.", spec.Options{
@@ -104,6 +109,7 @@ func (c *Config) Check() diag.Diagnostics {
 	if c.Table != "" && !tableName.MatchString(c.Table) {
 		ds.AddOptionf("table", codeTable, "Invalid table", "table = %q: write DATABASE.TABLE, in lower case letters, digits and underscores.", c.Table)
 	}
+	ds = append(ds, c.checkKeyTypes()...)
 	return append(ds, c.checkMetastore()...)
 }
 

@@ -34,6 +34,7 @@ type lane struct {
 	outs    map[string]*output // by folder
 	last    *output            // the one written to last
 	dir     []byte             // scratch: the folder of the record at hand
+	values  [][]byte           // scratch: its typed values
 	touched []*output          // in this batch
 	pieces  []*piece           // that were ended before the cut
 	first   record.Position    // where the open commit begins
@@ -115,7 +116,19 @@ func (l *lane) add(r *record.Record, clock uint64) error {
 	if r.Value == nil {
 		return &refusal{"null_value", "a table has no form for a null value"}
 	}
-	l.dir = appendDir(l.dir[:0], l.s.names, r.Derived)
+	values := r.Derived
+	if l.s.keys != nil {
+		l.values = l.values[:0]
+		for i, v := range r.Derived {
+			text, why := l.s.keys[i].write(v)
+			if why != "" {
+				return &refusal{"partition", why}
+			}
+			l.values = append(l.values, text)
+		}
+		values = l.values
+	}
+	l.dir = appendDir(l.dir[:0], l.s.names, values)
 	o := l.last
 	if o == nil || o.dir != string(l.dir) {
 		var err error

@@ -61,6 +61,7 @@ type server struct {
 	t       *testing.T
 	data    string
 	address string
+	args    []string // that it is started with
 }
 
 func (s *server) do(args ...string) string {
@@ -73,8 +74,10 @@ func (s *server) do(args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-func (s *server) start() { s.address = s.do("start", "--port", s.port()) }
-func (s *server) kill()  { s.do("stop", "--kill") }
+func (s *server) start() {
+	s.address = s.do(append([]string{"start", "--port", s.port()}, s.args...)...)
+}
+func (s *server) kill() { s.do("stop", "--kill") }
 
 func (s *server) port() string {
 	if s.address == "" {
@@ -83,12 +86,12 @@ func (s *server) port() string {
 	return s.address[strings.LastIndexByte(s.address, ':')+1:]
 }
 
-func metastoreServer(t *testing.T) *server {
+func metastoreServer(t *testing.T, args ...string) *server {
 	t.Helper()
 	if os.Getenv("KEYSTONE_TEST_METASTORE_SH") == "" {
 		t.Skip("needs a real Hive Metastore: run it under .testenv/with-metastore")
 	}
-	s := &server{t: t, data: t.TempDir()}
+	s := &server{t: t, data: t.TempDir(), args: args}
 	s.start()
 	t.Cleanup(func() {
 		_ = exec.Command(os.Getenv("KEYSTONE_TEST_METASTORE_SH"), "stop", "--kill", "--data", s.data).Run()

@@ -79,7 +79,7 @@ func (c *Config) look(ctx context.Context, r *register, events []types.Type) (pr
 	}
 	columns, changes, conflicts := metastore.Evolve(t.Columns, want)
 	if len(conflicts) > 0 {
-		p.Blocked = strings.Join(conflicts, "; ") + ". Keep the type, or give the field another name in project, or write to another table and location"
+		p.Blocked = strings.Join(conflicts, "; ") + ": readers refuse the files that are there. Keep the type, give the field another name in project, which makes a new column, or write to another table and location"
 		return p, nil
 	}
 	p.columns, p.evolves, p.Differs = columns, len(changes) > 0, changes
@@ -101,18 +101,9 @@ func (c *Config) contradiction(t *metastore.Table, uri string) string {
 		return fmt.Sprintf("it is at %s, and the sink writes to %s. If that is the same place in other words, say so in table_location; otherwise name another table, or move this one (ALTER TABLE %s SET LOCATION)", t.Location, uri, c.Table)
 	}
 	if have, want := keyText(t.Partitions), keyText(c.keys()); have != want {
-		return fmt.Sprintf("it is partitioned by %s, and the sink by %s: partition keys never change. Write partition_by so, or name another table and location", have, want)
+		return fmt.Sprintf("it is partitioned by %s, and the sink by %s: partition keys never change. Write partition_by and partition_types so, or name another table and location", have, want)
 	}
 	return ""
-}
-
-// keys gives the partition keys. Their values are text.
-func (c *Config) keys() []metastore.Column {
-	var out []metastore.Column
-	for _, f := range c.PartitionBy {
-		out = append(out, metastore.Column{Name: f.Name, Type: "string"})
-	}
-	return out
 }
 
 func keyText(keys []metastore.Column) string {

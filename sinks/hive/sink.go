@@ -30,6 +30,7 @@ type Sink struct {
 	schema  *rows.Schema
 	columns int
 	names   []string        // of the partition columns
+	keys    []key           // of partitions, where not all are text
 	timed   map[string]bool // columns that are times
 	pool    *rows.Pool
 	catalog *catalog
@@ -77,6 +78,7 @@ func newSink(c Config, d sinks.Deps, schema *rows.Schema, r Registrar) *Sink {
 	for _, f := range c.PartitionBy {
 		s.names = append(s.names, f.Name)
 	}
+	s.keys = c.typedKeys()
 	for _, name := range times(d.Type, c.PartitionBy) {
 		s.timed[name] = true
 	}
@@ -103,9 +105,6 @@ func (s *Sink) Open(ctx context.Context) error {
 		return explain("open the table's location", err)
 	}
 	if err := storage.Probe(ctx, st); err != nil {
-		if errors.Is(err, storage.ErrNotExist) {
-			err = sinks.Permanent{Err: fmt.Errorf("open %s: there is no such bucket: %w", st.String(), err)}
-		}
 		return explain("open "+st.String(), errors.Join(err, st.Close()))
 	}
 	if l, ok := st.(*storage.Local); ok {

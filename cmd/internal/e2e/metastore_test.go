@@ -224,7 +224,7 @@ func TestRealMetastore(t *testing.T) {
 
 	// No reader takes the old files for the new type.
 	for schema, words := range map[string]string{
-		"p = float, seq = int, kind = string":                  "column p is bigint, and double cannot be written into it",
+		"p = float, seq = int, kind = string":                  "column p is bigint, and double cannot be written into it: readers refuse the files that are there. Keep the type, give the field another name in project, which makes a new column, or write to another table and location",
 		"p = int, seq = int, kind = string, price = string":    "column price is decimal(18,2), and string cannot be written into it",
 		"p = int, seq = int, kind = string, os = list(string)": "column os is string, and array<string> cannot be written into it",
 	} {
