@@ -104,7 +104,7 @@ chaos: build ## break three real brokers, workers and edits for DURATION, as SEE
 	KEYSTONE_CHAOS=$(DURATION) KEYSTONE_CHAOS_SEED=$(SEED) KEYSTONE_CHAOS_FAULTS='$(FAULTS)' .testenv/with-kafka go test -count=1 -v -timeout 120m -run '^TestRealChaos$$' ./cmd/internal/e2e
 
 reloads: build ## edit a route RELOADS times while events flow, and measure the pauses
-	KEYSTONE_RELOADS=$(RELOADS) .testenv/with-kafka go test -count=1 -timeout 90m -v -run '^TestRealReloads$$' ./cmd/internal/e2e
+	KEYSTONE_RELOADS=$(RELOADS) .testenv/with-kafka go test -count=1 -timeout 90m -v -run '^TestReal(Reloads|Redeploys)$$' ./cmd/internal/e2e
 
 ci: ## what a change must pass
 	$(MAKE) check lint

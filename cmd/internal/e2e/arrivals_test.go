@@ -75,6 +75,15 @@ type arrivals struct {
 	err   error
 	at    map[string][][]time.Time // by topic, partition and sequence number
 	last  map[string][]int         // by topic and partition: the latest rev
+	// repeats counts what was there before, of topics in which that may be.
+	repeats map[string]int
+}
+
+// allow says that events of a topic may repeat. The first of each counts.
+func (a *arrivals) allow(topic string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.repeats = map[string]int{topic: 0}
 }
 
 type revised struct {
@@ -121,9 +130,13 @@ func (a *arrivals) take(r *kgo.Record) error {
 		return fmt.Errorf("%s: %w", where, err)
 	}
 	at, last := a.at[r.Topic], a.last[r.Topic]
+	_, allowed := a.repeats[r.Topic]
 	switch next := len(at[r.Partition]); {
 	case e.P != r.Partition:
 		return fmt.Errorf("%s is in another partition than in the source", where)
+	case e.Seq < next && allowed:
+		a.repeats[r.Topic]++
+		return nil
 	case e.Seq < next:
 		return fmt.Errorf("%s is repeated or out of order: %d was next", where, next)
 	case e.Seq > next:
@@ -202,6 +215,18 @@ func (a *arrivals) gaps(topic string, within []spell) (f figures) {
 				}
 			}
 		}
+	}
+	return f
+}
+
+// longest gives the longest gap of each partition within a spell.
+func (a *arrivals) longest(topic string, w spell) (f figures) {
+	for _, at := range a.at[topic] {
+		var most time.Duration
+		for seq := w.from + 1; seq < w.to; seq++ {
+			most = max(most, at[seq].Sub(at[seq-1]))
+		}
+		f = append(f, most)
 	}
 	return f
 }
