@@ -29,6 +29,10 @@ func (l *jobLinker) check(o *Operator, d *opDecl) {
 	case "explode":
 		l.explode(o, d, in)
 	case "union":
+		if len(o.Inputs) == 0 {
+			l.diags.Addf(l.at(d, "input"), codeOperator, "Union of nothing", "Name the operators whose rows it takes: input = [read.web, read.tv].")
+			return
+		}
 		l.union(o)
 	case "split":
 		l.split(o, d, in)

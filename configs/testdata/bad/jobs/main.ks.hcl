@@ -250,6 +250,9 @@ job "keyed" {
   union "u" {
     input = [read.plays, project.p] # ERROR: Inputs do not fit
   }
+  union "none" {
+    input = [] # ERROR: Union of nothing
+  }
   project "p" {
     input   = read.plays
     project = { n = "'x'" }
