@@ -55,8 +55,11 @@ type front struct {
 	asOf   bool          // the table is asked by event time
 }
 
+// frontBytes is how much of what was read waits for a task of a read: an epoch waits until that is done.
+const frontBytes = 2 << 20
+
 func newFront(t *task) *front {
-	f := &front{t: t, in: newQueue[word](8 << 20), parts: map[int32]*part{}}
+	f := &front{t: t, in: newQueue[word](frontBytes), parts: map[int32]*part{}}
 	if t.n.table {
 		f.row, f.asOf = f.tableRow, t.n.op.Lookup.AsOf == asOfEventTime
 		return f
