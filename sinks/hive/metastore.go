@@ -110,7 +110,10 @@ func plainURI(s string) string {
 }
 
 // RefusedPartitions is the answer that some partitions cannot be registered, while the others are.
-type RefusedPartitions struct{ Why map[string]error } // by path
+type RefusedPartitions struct {
+	Why  map[string]error // by path
+	Rest bool             // of the others it is not known: they are tried again, before these
+}
 
 // Error gives the first, and how many there are.
 func (e *RefusedPartitions) Error() string {
@@ -155,9 +158,11 @@ func (c *Config) register(d sinks.Deps) (*register, error) {
 	return &register{client, db, table, uri}, nil
 }
 
-// refusalsMost is how many partitions are looked for one by one that a metastore refuses: when it
-// refuses more than that it refuses everything.
+// refusalsMost is how many partitions are looked for one by one in a call that a metastore refuses. The rest is
+// left for another time: it may refuse everything.
 const refusalsMost = 16
+
+var errEnough = errors.New("enough refusals")
 
 // Register adds partitions, and sees that those that were there already are where the files are.
 func (r *register) Register(ctx context.Context, parts []Partition) error {
@@ -165,7 +170,10 @@ func (r *register) Register(ctx context.Context, parts []Partition) error {
 		return nil
 	}
 	refused := &RefusedPartitions{Why: map[string]error{}}
-	if err := r.add(ctx, parts, refused); err != nil {
+	if err := r.add(ctx, parts, refused); errors.Is(err, errEnough) {
+		refused.Rest = true
+		return refused
+	} else if err != nil {
 		return err
 	}
 	if err := r.misplaced(ctx, parts, refused); err != nil {
@@ -190,8 +198,10 @@ func (r *register) add(ctx context.Context, parts []Partition, refused *RefusedP
 		return nil
 	case metastore.Absent(err):
 		return fmt.Errorf("%w. `keystone apply` makes the table", err)
-	case !errors.As(err, &no) || len(refused.Why) >= refusalsMost:
+	case !errors.As(err, &no):
 		return err
+	case len(refused.Why) >= refusalsMost:
+		return errEnough
 	case len(parts) == 1:
 		refused.Why[parts[0].Path] = err
 		return nil

@@ -3,22 +3,25 @@ package hive
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
 
 	"keystone/sources/hive/chain"
+	"keystone/sources/hive/storage"
 )
 
 // Registrar makes partitions known to a metastore. It is called by one goroutine, after their files were
 // published, again and again until it succeeds, and also for partitions that are known already. After a
-// *RefusedPartitions those that it does not name are registered; after another error any may be.
+// *RefusedPartitions those that it does not name are registered, unless it leaves the rest; after another error any may be.
 type Registrar interface {
 	Register(ctx context.Context, parts []Partition) error
 	Close() error
@@ -30,15 +33,17 @@ type Partition struct {
 	Path   string // its folder below the table's location: "dt=2026-01-02/hour=03"
 }
 
-// catalog has the Registrar catch up with what is published: while it fails files land all the same.
+// catalog has the Registrar catch up with what is published: while it fails files land all the same. A partition that
+// is refused is noted beside the manifests, so that these can be folded: the next process finds the note, and tries too.
 type catalog struct {
-	r    Registrar // nil: there is no metastore
-	log  *slog.Logger
-	wake chan struct{}
+	r     Registrar // nil: there is no metastore
+	log   *slog.Logger
+	store storage.Store
+	wake  chan struct{}
 
 	mu      sync.Mutex // guards all below
 	pending map[string]Partition
-	refused map[string]bool // of pending: they come last
+	refused map[string]error // of pending, with why: they come last, and are noted
 	known   map[string]bool
 	err     error // of the last attempt
 }
@@ -49,7 +54,7 @@ const (
 )
 
 func newCatalog(r Registrar, log *slog.Logger) *catalog {
-	return &catalog{r: r, log: log, wake: make(chan struct{}, 1), pending: map[string]Partition{}, refused: map[string]bool{}, known: map[string]bool{}}
+	return &catalog{r: r, log: log, wake: make(chan struct{}, 1), pending: map[string]Partition{}, refused: map[string]error{}, known: map[string]bool{}}
 }
 
 // seen takes note of the partitions of a commit that is published, or about to be.
@@ -68,20 +73,17 @@ func (c *catalog) seen(m *chain.Manifest) {
 			c.pending[path] = Partition{f.Values, path}
 		}
 	}
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
+	c.hasten()
 }
 
-// idle tells that everything seen is registered.
+// idle tells that everything seen is registered, or noted as refused.
 func (c *catalog) idle() bool {
 	if c.r == nil {
 		return true
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.pending) == 0
+	return len(c.pending) == len(c.refused)
 }
 
 // trouble says what is not registered, and why; nil if nothing fails.
@@ -91,13 +93,67 @@ func (c *catalog) trouble() error {
 	if c.err == nil || len(c.pending) == 0 {
 		return nil
 	}
+	if n := len(c.refused); n > 0 && n == len(c.pending) {
+		return fmt.Errorf("the metastore refuses %d partitions, whose rows its readers do not see; their files are in place: %w", n, &RefusedPartitions{Why: maps.Clone(c.refused)})
+	}
 	return fmt.Errorf("%d partitions are not in the metastore yet; their files are in place: %w", len(c.pending), c.err)
 }
 
-// start runs the catalog until ctx ends.
-func (c *catalog) start(ctx context.Context, wg *sync.WaitGroup) {
-	if c.r != nil {
-		wg.Go(func() { c.run(ctx) })
+// noted has a note for each partition that is refused, under its folder.
+const noted = "_keystone/unregistered/"
+
+// start runs the catalog until ctx ends. It begins with what was refused before.
+func (c *catalog) start(ctx context.Context, st storage.Store, wg *sync.WaitGroup) error {
+	if c.r == nil {
+		return nil
+	}
+	c.store = st
+	for i, err := range st.List(ctx, noted) {
+		if err != nil {
+			return err
+		}
+		dir := strings.TrimPrefix(i.Name, noted)
+		c.pending[dir], c.refused[dir] = Partition{valuesOf(dir), dir}, errors.New("it was refused before, and is tried again")
+		c.hasten()
+	}
+	wg.Go(func() { c.run(ctx) })
+	return nil
+}
+
+// hasten has the catalog look.
+func (c *catalog) hasten() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// note writes down that partitions are refused, and gives those of which that is durable.
+func (c *catalog) note(ctx context.Context, why map[string]error) (refused map[string]error) {
+	refused = map[string]error{}
+	for dir, err := range why {
+		text, err2 := json.Marshal(map[string]string{"refused": err.Error()})
+		if err2 == nil {
+			err2 = c.store.Create(ctx, noted+dir, text)
+		}
+		if errors.Is(err2, storage.ErrExists) {
+			err2 = c.store.Confirm(ctx, noted+dir)
+		}
+		if err2 != nil {
+			c.log.Warn("that a partition is refused is not noted: manifests are not folded until it is", "partition", dir, "error", err2)
+			continue
+		}
+		refused[dir] = err
+	}
+	return refused
+}
+
+// forget deletes the notes of partitions that are registered.
+func (c *catalog) forget(ctx context.Context, dirs []string) {
+	for _, dir := range dirs {
+		if err := c.store.Delete(ctx, noted+dir); err != nil {
+			c.log.Debug("a note that a partition is refused is left", "partition", dir, "error", err)
+		}
 	}
 }
 
@@ -136,10 +192,7 @@ func (c *catalog) run(ctx context.Context) {
 func (c *catalog) register(ctx context.Context) (more bool, err error) {
 	c.mu.Lock()
 	paths := slices.SortedFunc(maps.Keys(c.pending), func(a, b string) int {
-		if c.refused[a] != c.refused[b] {
-			return cmp.Compare(rank(c.refused[a]), rank(c.refused[b]))
-		}
-		return cmp.Compare(a, b)
+		return cmp.Or(cmp.Compare(rank(c.refused[a]), rank(c.refused[b])), cmp.Compare(a, b))
 	})
 	paths = paths[:min(len(paths), registered)]
 	parts := make([]Partition, len(paths))
@@ -151,35 +204,52 @@ func (c *catalog) register(ctx context.Context) (more bool, err error) {
 		return false, nil
 	}
 	err = c.r.Register(ctx, parts)
+	var some *RefusedPartitions
+	var refused map[string]error
+	if errors.As(err, &some) && ctx.Err() == nil {
+		refused = c.note(ctx, some.Why)
+	}
+	mended, more := c.registered(ctx, paths, err, refused)
+	c.forget(ctx, mended)
+	if more && some != nil && !some.Rest && len(refused) == len(some.Why) {
+		return true, nil // they were not in this call
+	}
+	return more, err
+}
+
+// registered takes note of an answer. It gives the partitions that were refused before and are not any more.
+func (c *catalog) registered(ctx context.Context, paths []string, err error, refused map[string]error) (mended []string, more bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err = err; ctx.Err() != nil {
-		return true, err
+		return nil, true
 	}
 	var some *RefusedPartitions
 	if err != nil && !errors.As(err, &some) {
-		return true, err
+		return nil, true
 	}
 	if len(c.known) > knownMax {
 		clear(c.known)
 	}
 	for _, p := range paths {
-		if some != nil && some.Why[p] != nil {
-			c.refused[p] = true
-			continue
+		switch {
+		case refused[p] != nil:
+			c.refused[p] = refused[p]
+		case some != nil && (some.Rest || some.Why[p] != nil):
+		default:
+			if c.refused[p] != nil {
+				mended = append(mended, p)
+			}
+			delete(c.pending, p)
+			delete(c.refused, p)
+			c.known[p] = true
 		}
-		delete(c.pending, p)
-		delete(c.refused, p)
-		c.known[p] = true
 	}
-	if more = len(c.pending) > len(c.refused); more {
-		return true, nil
-	}
-	return false, err
+	return mended, len(c.pending) > len(c.refused)
 }
 
-func rank(refused bool) int {
-	if refused {
+func rank(refused error) int {
+	if refused != nil {
 		return 1
 	}
 	return 0

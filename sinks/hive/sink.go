@@ -112,9 +112,12 @@ func (s *Sink) Open(ctx context.Context) error {
 			s.log.Warn("what a crash left half written is not deleted", "error", err)
 		}
 	}
-	s.store, s.writer = st, strings.ToLower(rand.Text()[:12])
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	s.catalog.start(s.ctx, &s.wg)
+	if err := s.catalog.start(s.ctx, st, &s.wg); err != nil {
+		s.cancel()
+		return explain("find the partitions that were refused", errors.Join(err, st.Close()))
+	}
+	s.store, s.writer = st, strings.ToLower(rand.Text()[:12])
 	return nil
 }
 
@@ -143,6 +146,8 @@ func (s *Sink) Begin(ctx context.Context, from record.Position) (record.Position
 	}
 	if key.Identity == "" { // what is read cannot be read again: nothing goes on from an earlier run
 		key.Identity = "once-" + s.writer
+	} else if err := chain.Seal(ctx, s.store, key, from); err != nil { // whoever sleeps in an earlier generation cannot commit
+		return from, explain("end the earlier generations of "+key.String(), err)
 	}
 	c, err := chain.Open(ctx, s.store, key, from, s.writer, s.catalog.seen)
 	if err != nil {

@@ -254,9 +254,10 @@ func TestForget(t *testing.T) {
 
 // registrar notes what is registered, and fails while it is down.
 type registrar struct {
-	mu    sync.Mutex
-	down  bool
-	parts map[string]int
+	mu     sync.Mutex
+	down   bool
+	poison string // partitions with this in them are refused
+	parts  map[string]int
 }
 
 func (r *registrar) Register(_ context.Context, parts []Partition) error {
@@ -265,8 +266,16 @@ func (r *registrar) Register(_ context.Context, parts []Partition) error {
 	if r.down {
 		return errors.New("connection refused")
 	}
+	no := map[string]error{}
 	for _, p := range parts {
+		if r.poison != "" && strings.Contains(p.Path, r.poison) {
+			no[p.Path] = errors.New("too long")
+			continue
+		}
 		r.parts[p.Path]++
+	}
+	if len(no) > 0 {
+		return &RefusedPartitions{Why: no}
 	}
 	return nil
 }
@@ -393,4 +402,30 @@ func TestOpenErrors(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// A worker that sleeps over a rewind adds nothing to the table when it wakes, not even of what it had open.
+func TestFrozenOverRewind(t *testing.T) {
+	st := objects()
+	sleeper := begun(t, st, 1, nil)
+	mustPut(t, sleeper, batchOf(0, 0, 5))
+	settle(t, sleeper, position(0, 5))
+	mustPut(t, sleeper, batchOf(0, 5, 9)) // open
+	next := testSink(t, st, testConfig(t, nil))
+	next.deps.Generation = 1
+	if err := next.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer next.Close(t.Context()) //nolint:errcheck // nothing is written
+	if at, err := next.Begin(t.Context(), position(0, 0)); err != nil || at.Offset != 0 {
+		t.Fatalf("begins at %v, %v", at, err)
+	}
+	sleeper.Cut([]record.Position{position(0, 9)})
+	if err := sleeper.Settle(t.Context(), []int32{0}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sleeper.Durable(); !errors.Is(err, sinks.ErrFenced) {
+		t.Errorf("the sleeper is told %v", err)
+	}
+	expect(t, st, 1, 5)
 }

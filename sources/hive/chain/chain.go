@@ -43,6 +43,8 @@ type Chain struct {
 	end  record.Position
 	tail []int64   // the first offsets of the manifests that are not folded, in order
 	last *Manifest // whose files may not be published; nil if all are
+
+	sealed int64 // the generation that has ended the chain; 0: none has
 }
 
 // Open finds the end of a chain, and begins one at from where there is none. writer tells this writer from
@@ -61,6 +63,9 @@ func Open(ctx context.Context, st storage.Store, key Key, from record.Position, 
 		}
 		if again {
 			continue
+		}
+		if c.sealed != 0 {
+			return nil, fmt.Errorf("%w: generation %d has sealed %s at offset %d", ErrFenced, c.sealed, key, c.end.Offset)
 		}
 		// A: makes a manifest, and dies before its name is on disk. B: sees it, and publishes its files,
 		// which are on disk. The power fails: the files are there, and nothing says so. So B sees to the names first.
@@ -87,7 +92,7 @@ func (c *Chain) begin(ctx context.Context, from record.Position) (record.Positio
 		if !errors.Is(err, storage.ErrNotExist) {
 			return at, err
 		}
-		s := start{version, keyJSON(c.key), from, time.Now().UTC()}
+		s := start{manifestVersion, keyJSON(c.key), from, time.Now().UTC()}
 		text, err := json.Marshal(s)
 		if err != nil {
 			return at, err
@@ -117,7 +122,7 @@ func (c *Chain) follow(ctx context.Context, at record.Position, seen func(*Manif
 	if err != nil {
 		return false, err
 	}
-	c.end, c.tail, c.last = at, nil, nil
+	c.end, c.tail, c.last, c.sealed = at, nil, nil, 0
 	folded := ""
 	for f, ok := folds[at.Offset]; ok; f, ok = folds[f.next] {
 		c.end.Offset, c.end.LeaderEpoch, folded = f.next, -1, f.name
@@ -137,6 +142,9 @@ func (c *Chain) follow(ctx context.Context, at record.Position, seen func(*Manif
 		c.end = all[len(all)-1].Next
 	}
 	for m := found[c.end.Offset]; m != nil; m = found[c.end.Offset] {
+		if c.sealed = m.Sealed; c.sealed != 0 {
+			break
+		}
 		if seen != nil {
 			seen(m)
 		}
@@ -200,7 +208,7 @@ func readManifest(ctx context.Context, st storage.Store, name string) (*Manifest
 	if err := decode(name, b, m, &m.Version); err != nil {
 		return nil, err
 	}
-	if path.Base(name) != offsetName(m.First) || m.Next.Offset <= m.First {
+	if path.Base(name) != offsetName(m.First) || m.Next.Offset <= m.First && m.Sealed == 0 {
 		return nil, &DamagedError{name, fmt.Errorf("it goes from %d to %d", m.First, m.Next.Offset)}
 	}
 	return m, nil
@@ -232,7 +240,7 @@ func (c *Chain) Commit(ctx context.Context, m *Manifest) error {
 	if m.First != c.end.Offset || m.Next.Offset <= m.First || c.last != nil {
 		panic(fmt.Sprintf("commit of [%d, %d) to a chain that ends at %d, published: %v", m.First, m.Next.Offset, c.end.Offset, c.last == nil))
 	}
-	m.Version, m.Writer = version, c.writer
+	m.Version, m.Writer = manifestVersion, c.writer
 	text, err := json.Marshal(m)
 	if err != nil {
 		return err

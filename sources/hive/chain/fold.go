@@ -82,7 +82,7 @@ func (c *Chain) fold(ctx context.Context, firsts []int64) (int64, error) {
 func packFold(old []*Manifest) ([]byte, error) {
 	var buf bytes.Buffer
 	z := gzip.NewWriter(&buf)
-	if err := json.NewEncoder(z).Encode(fold{version, old}); err != nil {
+	if err := json.NewEncoder(z).Encode(fold{manifestVersion, old}); err != nil {
 		return nil, err
 	}
 	err := z.Close()

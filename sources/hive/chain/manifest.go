@@ -9,6 +9,7 @@
 //	_keystone/ROUTE/GENERATION/TOPIC ID/PARTITION/start                     where the chain begins
 //	_keystone/ROUTE/GENERATION/TOPIC ID/PARTITION/00000000000000000000      a manifest
 //	_keystone/ROUTE/GENERATION/TOPIC ID/PARTITION/FIRST-NEXT.json.gz        many old ones, folded
+//	_keystone/ROUTE/GENERATION/TOPIC ID/PARTITION/sealed                    a later generation has ended the chain
 //	_keystone/staging/ROUTE/GENERATION/TOPIC ID/PARTITION/FIRST-WRITER-N    a file that is not published yet
 package chain
 
@@ -27,8 +28,9 @@ import (
 const (
 	root    = "_keystone"
 	staging = root + "/staging"
-	// version is of the manifests that this program writes, and the highest that it reads.
-	version = 1
+	// manifestVersion is of the manifests that this program writes, and version the highest that it reads.
+	manifestVersion = 1
+	version         = sealVersion
 )
 
 // Key names a chain.
@@ -99,6 +101,7 @@ type Manifest struct {
 	Writer  string          `json:"writer"`
 	Made    time.Time       `json:"made"` // by the writer's clock, for people
 	Files   []File          `json:"files"`
+	Sealed  int64           `json:"sealed,omitempty"` // the generation that ended the chain here: this is no commit
 }
 
 // Rows counts the rows of a commit.

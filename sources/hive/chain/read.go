@@ -85,6 +85,9 @@ func readFrom(ctx context.Context, st storage.Store, dir string, offset int64, y
 		if err != nil {
 			return false, offset, yield(nil, err)
 		}
+		if found[0].Sealed != 0 {
+			return false, offset, true
+		}
 		for _, m := range found {
 			if !yield(m, nil) {
 				return false, offset, false
