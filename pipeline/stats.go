@@ -151,6 +151,8 @@ type Stats struct {
 	LostBeforeRead  int64       `json:"lost_before_read"`        // removed by retention before they were read
 	Hints           []string    `json:"hints,omitempty"`         // what the configuration probably does not mean, and what a sink is behind with, for people
 	Lanes           []LaneStats `json:"lanes,omitempty"`         // by partition
+
+	Sink map[string]float64 `json:"sink,omitempty"` // what the sink tells of itself
 }
 
 // LaneStats is a snapshot of one lane, since it was assigned.
@@ -213,6 +215,9 @@ func (w *Worker) Stats() Stats {
 	s.Hints = w.plan.Load().hints(w.phase == Stopped)
 	if c, ok := w.spec.Sink.(sinks.Concurrent); ok && open {
 		s.SinkLimit, s.SinkRequests = c.Concurrency()
+	}
+	if m, ok := w.spec.Sink.(sinks.Measured); ok && open {
+		s.Sink = m.Measures()
 	}
 	if t, ok := w.spec.Sink.(sinks.Trailing); ok && open {
 		if err := t.Trailing(); err != nil {

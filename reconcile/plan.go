@@ -175,6 +175,8 @@ type State struct {
 	Rewind *Rewind
 	// Held is set while an operator holds the route back; nil if nobody does.
 	Held *Hold
+	// Sink is what a route's sink tells of itself.
+	Sink map[string]float64
 	// Conditions are what the health monitor concludes from successive observations.
 	Conditions []Condition
 }

@@ -164,6 +164,13 @@ type Concurrent interface {
 	Concurrency() (limit, underWay int)
 }
 
+// Measured is a Sink that has something to tell of itself beside what becomes of records.
+type Measured interface {
+	Sink
+	// Measures gives numbers by short names in lower case, "partitions_refused": always the same names. It is quick.
+	Measures() map[string]float64
+}
+
 // ErrFenced is wrapped by the error of a Chained sink whose chain somebody else has
 // continued: what this one has written since is not there, and has to be read again.
 var ErrFenced = errors.New("another worker has continued the chain of commits")

@@ -8,6 +8,7 @@ const (
 	codePartition = "KS5302"
 	codeTable     = "KS5303"
 	codeMetastore = "KS5304"
+	codeCompact   = "KS5305"
 )
 
 // Codes documents the diagnostics of this package.
@@ -17,5 +18,6 @@ func Codes() []diag.Code {
 		{Code: codePartition, Summary: "Invalid partition of a table", Doc: "`partition_by` maps the names of partition columns, in lower case as Hive has them, to expressions over the output event, each of which gives one value."},
 		{Code: codeTable, Summary: "Invalid table", Doc: "`table` is `DATABASE.TABLE`, in lower case letters, digits and underscores, as metastores have such names."},
 		{Code: codeMetastore, Summary: "Invalid metastore", Doc: "`metastore` is `thrift://HOST:PORT`, or several of them with commas between. It needs a `table`, and `table_location` is where its readers find `location`: the same place in their words."},
+		{Code: codeCompact, Summary: "Compaction without a meaning", Doc: "`compact { }` moves a partition to another folder, which only readers learn who ask a metastore: it needs `metastore` and `table`, and a table that has partitions."},
 	}
 }

@@ -62,6 +62,8 @@ type Config struct {
 	RollRows     int64
 	RollInterval time.Duration
 
+	Compact Compact
+
 	MaxOpenBytes      int64
 	MaxOpenPartitions int
 	Scratch           string
@@ -83,6 +85,7 @@ func (c *Config) Options() spec.Options {
 			spec.Int64("rows", &c.RollRows, "Rows of a full file. 0 is no bound.").Default(int64(0)).AtLeast(0),
 			spec.Duration("interval", &c.RollInterval, "How long events wait at most to be in the table.").Default(5*time.Minute).Between(0.1, 24*3600).Eg(`"10m"`),
 		}),
+		c.Compact.option(),
 		spec.Bytes("max_open_bytes", &c.MaxOpenBytes, "Memory for open files, of all partitions of the route. Beyond it the largest are written out early, in smaller row groups, and if that does not help in smaller files. The process takes up to two thirds more, for garbage that is not collected yet.").Default(int64(512<<20)).Between(1<<20, 1<<40),
 		spec.Int("max_open_partitions", &c.MaxOpenPartitions, "Open files at most, over all partitions of the table and of what is read. Beyond it those not written to for the longest are ended.").Default(10_000).Between(1, 1_000_000),
 		spec.String("scratch", &c.Scratch, "Folder on the local disk for what is not uploaded yet; empty is the system's own for temporary files. A table in a folder needs none.").Default("").Eg(`"/var/tmp/keystone"`),
@@ -110,6 +113,7 @@ func (c *Config) Check() diag.Diagnostics {
 		ds.AddOptionf("table", codeTable, "Invalid table", "table = %q: write DATABASE.TABLE, in lower case letters, digits and underscores.", c.Table)
 	}
 	ds = append(ds, c.checkKeyTypes()...)
+	c.checkCompact(&ds)
 	return append(ds, c.checkMetastore()...)
 }
 

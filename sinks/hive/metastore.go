@@ -7,12 +7,14 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"keystone/configs/diag"
 	"keystone/configs/spec"
 	"keystone/sinks"
+	"keystone/sources/hive/chain"
 	"keystone/sources/hive/metastore"
 	"keystone/sources/hive/storage"
 )
@@ -185,32 +187,47 @@ func (r *register) Register(ctx context.Context, parts []Partition) error {
 	return nil
 }
 
-// add adds partitions. Where a batch is refused, it finds out which of them are.
+// add adds partitions. Where all together are refused, it finds out which of them are, one by one: each refusal takes its time.
 func (r *register) add(ctx context.Context, parts []Partition, refused *RefusedPartitions) error {
 	all := make([]metastore.Partition, len(parts))
 	for i, p := range parts {
 		all[i] = metastore.Partition{Values: values(p), Location: r.at(p)}
 	}
 	err := r.AddPartitions(ctx, r.db, r.table, all)
-	var no *metastore.RefusedError
 	switch {
 	case err == nil:
 		return nil
 	case metastore.Absent(err):
 		return fmt.Errorf("%w. `keystone apply` makes the table", err)
-	case !errors.As(err, &no):
+	case !r.refuses(ctx, err):
 		return err
-	case len(refused.Why) >= refusalsMost:
-		return errEnough
 	case len(parts) == 1:
 		refused.Why[parts[0].Path] = err
 		return nil
 	}
-	half := len(parts) / 2
-	if err := r.add(ctx, parts[:half], refused); err != nil {
-		return err
+	for i := range parts {
+		if len(refused.Why) >= refusalsMost {
+			return errEnough
+		}
+		if err := r.add(ctx, parts[i:i+1], refused); err != nil {
+			return err
+		}
 	}
-	return r.add(ctx, parts[half:], refused)
+	return nil
+}
+
+// refuses tells a refusal from an outage. A metastore tries what its database refuses again and again, often for longer
+// than anybody waits: where it answers something else meanwhile, that was a refusal, too.
+func (r *register) refuses(ctx context.Context, err error) bool {
+	var no *metastore.RefusedError
+	if errors.As(err, &no) {
+		return true
+	}
+	if ctx.Err() != nil {
+		return false
+	}
+	t, err := r.Table(ctx, r.db, r.table)
+	return err == nil && t != nil
 }
 
 // misplaced finds partitions that the metastore has elsewhere: their readers do not see our files.
@@ -227,14 +244,57 @@ func (r *register) misplaced(ctx context.Context, parts []Partition, refused *Re
 	}
 	for _, have := range there {
 		p, ok := want[strings.Join(have.Values, "/\x00")]
-		if ok && !sameURI(have.Location, r.at(p)) {
+		if ok && !sameURI(have.Location, r.at(p)) && !strings.HasPrefix(plainURI(have.Location), plainURI(r.uri)+"/"+chain.CompactedRoot+"/"+p.Path+"/") {
 			refused.Why[p.Path] = fmt.Errorf("the metastore has this partition at %s, so readers of the table do not see what is in %s. Move it (ALTER TABLE %s.%s PARTITION (…) SET LOCATION) or its files", have.Location, r.at(p), r.db, r.table)
 		}
 	}
 	return nil
 }
 
-func (r *register) at(p Partition) string { return r.uri + "/" + p.Path }
+func (r *register) at(p Partition) string {
+	if p.Folder != "" {
+		return r.uri + "/" + p.Folder
+	}
+	return r.uri + "/" + p.Path
+}
+
+var _ Mover = (*register)(nil)
+
+// Located gives the folders of partitions.
+func (r *register) Located(ctx context.Context, dirs []string) (map[string]string, error) {
+	there, err := r.NamedPartitions(ctx, r.db, r.table, dirs)
+	if err != nil {
+		return nil, err
+	}
+	byValues := map[string]string{}
+	for _, dir := range dirs {
+		byValues[strings.Join(values(Partition{Values: valuesOf(dir)}), "/\x00")] = dir
+	}
+	out := map[string]string{}
+	for _, have := range there {
+		if dir, ok := byValues[strings.Join(have.Values, "/\x00")]; ok {
+			folder, below := strings.CutPrefix(plainURI(have.Location), plainURI(r.uri)+"/")
+			if !below {
+				folder = ""
+			}
+			out[dir] = folder
+		}
+	}
+	return out, nil
+}
+
+// Move moves a partition.
+func (r *register) Move(ctx context.Context, dir, from, to string, number int64) error {
+	p := metastore.Partition{Values: values(Partition{Values: valuesOf(dir)}), Location: r.uri + "/" + to, Parameters: map[string]string{"keystone.compaction": strconv.FormatInt(number, 10)}}
+	at, moved, err := r.Client.Move(ctx, r.db, r.table, p, func(location string) bool { return sameURI(location, r.uri+"/"+from) })
+	if err != nil {
+		return err
+	}
+	if !moved && !sameURI(at, p.Location) {
+		return fmt.Errorf("the metastore has it at %s by now, and no more at %s: it is not moved", at, r.uri+"/"+from)
+	}
+	return nil
+}
 
 // values gives a partition's values as the metastore has them.
 func values(p Partition) []string {
@@ -248,6 +308,28 @@ func values(p Partition) []string {
 }
 
 // Trailing says which partitions are not registered though they have files, and why.
-func (s *Sink) Trailing() error { return s.catalog.trouble() }
+func (s *Sink) Trailing() error {
+	err := s.catalog.trouble()
+	if k := s.compactor; k != nil {
+		err = errors.Join(err, k.trouble())
+	}
+	return err
+}
 
-var _ sinks.Trailing = (*Sink)(nil)
+var (
+	_ sinks.Trailing = (*Sink)(nil)
+	_ sinks.Measured = (*Sink)(nil)
+)
+
+// Measures counts what is not registered, and what was compacted.
+func (s *Sink) Measures() map[string]float64 {
+	if s.catalog.r == nil {
+		return nil
+	}
+	pending, refused := s.catalog.waiting()
+	out := map[string]float64{"partitions_pending": float64(pending), "partitions_refused": float64(refused)}
+	if k := s.compactor; k != nil {
+		k.measure(out)
+	}
+	return out
+}

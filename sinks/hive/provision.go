@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"keystone/dsl/types"
 	"keystone/sinks"
 	"keystone/sinks/hive/rows"
+	"keystone/sources/hive/chain"
 	"keystone/sources/hive/metastore"
 	"keystone/sources/hive/storage"
 )
@@ -216,6 +219,15 @@ func (c *Config) scan(ctx context.Context, d sinks.Deps, r *register) error {
 		parts = parts[:0]
 		return err
 	}
+	moved := map[string]string{}
+	for p, err := range chain.EachCompacted(ctx, st) {
+		if err != nil {
+			return err
+		}
+		if p.Folder() != p.Dir && c.isPartition(p.Dir) {
+			moved[p.Dir] = p.Folder()
+		}
+	}
 	last := ""
 	for info, err := range st.List(ctx, "") {
 		if err != nil {
@@ -226,7 +238,15 @@ func (c *Config) scan(ctx context.Context, d sinks.Deps, r *register) error {
 			continue
 		}
 		last = dir
-		if parts = append(parts, Partition{valuesOf(dir), dir}); len(parts) == registered {
+		if parts = append(parts, Partition{Values: valuesOf(dir), Path: dir, Folder: moved[dir]}); len(parts) == registered {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+		delete(moved, dir)
+	}
+	for _, dir := range slices.Sorted(maps.Keys(moved)) { // whose own folders are empty
+		if parts = append(parts, Partition{Values: valuesOf(dir), Path: dir, Folder: moved[dir]}); len(parts) == registered {
 			if err := flush(); err != nil {
 				return err
 			}

@@ -1,7 +1,6 @@
 package hive
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,6 +30,7 @@ type Registrar interface {
 type Partition struct {
 	Values []chain.Value
 	Path   string // its folder below the table's location: "dt=2026-01-02/hour=03"
+	Folder string // where it is since it was compacted; "": there
 }
 
 // catalog has the Registrar catch up with what is published: while it fails files land all the same. A partition that
@@ -44,6 +44,7 @@ type catalog struct {
 	mu      sync.Mutex // guards all below
 	pending map[string]Partition
 	refused map[string]error // of pending, with why: they come last, and are noted
+	retry   bool             // what is refused is to be tried again
 	known   map[string]bool
 	err     error // of the last attempt
 }
@@ -51,6 +52,8 @@ type catalog struct {
 const (
 	knownMax   = 100_000 // partitions that are remembered as registered
 	registered = 500     // partitions of one call
+	// refusedAgain is how long a partition waits that was refused.
+	refusedAgain = 15 * time.Minute
 )
 
 func newCatalog(r Registrar, log *slog.Logger) *catalog {
@@ -70,7 +73,7 @@ func (c *catalog) seen(m *chain.Manifest) {
 		}
 		path := dirOf(f.Path)
 		if _, ok := c.pending[path]; !ok && !c.known[path] {
-			c.pending[path] = Partition{f.Values, path}
+			c.pending[path] = Partition{Values: f.Values, Path: path}
 		}
 	}
 	c.hasten()
@@ -84,6 +87,13 @@ func (c *catalog) idle() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.pending) == len(c.refused)
+}
+
+// waiting counts what is not registered, and of that apart what is refused.
+func (c *catalog) waiting() (pending, refused int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.pending) - len(c.refused), len(c.refused)
 }
 
 // trouble says what is not registered, and why; nil if nothing fails.
@@ -113,7 +123,8 @@ func (c *catalog) start(ctx context.Context, st storage.Store, wg *sync.WaitGrou
 			return err
 		}
 		dir := strings.TrimPrefix(i.Name, noted)
-		c.pending[dir], c.refused[dir] = Partition{valuesOf(dir), dir}, errors.New("it was refused before, and is tried again")
+		c.pending[dir], c.refused[dir] = Partition{Values: valuesOf(dir), Path: dir}, errors.New("it was refused before, and is tried again")
+		c.retry = true
 		c.hasten()
 	}
 	wg.Go(func() { c.run(ctx) })
@@ -160,25 +171,33 @@ func (c *catalog) forget(ctx context.Context, dirs []string) {
 func (c *catalog) run(ctx context.Context) {
 	b := backoff.NewExponentialBackOff()
 	b.MaxInterval = time.Minute
+	again := time.NewTicker(refusedAgain)
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-c.wake:
+		case <-again.C:
+			c.mu.Lock()
+			c.retry = true
+			c.mu.Unlock()
 		}
 		for {
 			more, err := c.register(ctx)
-			if err == nil && !more {
+			if ctx.Err() != nil {
+				return
+			}
+			if err != nil {
+				c.log.Warn("partitions are not registered yet; their files are in place", "error", err)
+			}
+			if !more {
 				b.Reset()
 				break
 			}
 			if err == nil {
 				continue
 			}
-			if ctx.Err() != nil {
-				return
-			}
-			c.log.Warn("partitions are not registered yet; their files are in place", "error", err)
 			select {
 			case <-ctx.Done():
 				return
@@ -188,12 +207,21 @@ func (c *catalog) run(ctx context.Context) {
 	}
 }
 
-// register registers some partitions; more tells that there are others that may be tried at once.
+// register registers some partitions; more tells that others wait. Those that were refused are tried by themselves, since a
+// metastore takes its time to refuse, and refuses what is asked with them.
 func (c *catalog) register(ctx context.Context) (more bool, err error) {
 	c.mu.Lock()
-	paths := slices.SortedFunc(maps.Keys(c.pending), func(a, b string) int {
-		return cmp.Or(cmp.Compare(rank(c.refused[a]), rank(c.refused[b])), cmp.Compare(a, b))
-	})
+	var paths []string
+	for p := range c.pending {
+		if c.refused[p] == nil {
+			paths = append(paths, p)
+		}
+	}
+	if len(paths) == 0 && c.retry {
+		c.retry = false
+		paths = slices.Collect(maps.Keys(c.refused))
+	}
+	slices.Sort(paths)
 	paths = paths[:min(len(paths), registered)]
 	parts := make([]Partition, len(paths))
 	for i, p := range paths {
@@ -203,6 +231,13 @@ func (c *catalog) register(ctx context.Context) (more bool, err error) {
 	if len(parts) == 0 {
 		return false, nil
 	}
+	for i, p := range parts {
+		at, err := chain.ReadCompacted(ctx, c.store, p.Path)
+		if err != nil {
+			return true, err
+		}
+		parts[i].Folder = at.Folder()
+	}
 	err = c.r.Register(ctx, parts)
 	var some *RefusedPartitions
 	var refused map[string]error
@@ -211,9 +246,6 @@ func (c *catalog) register(ctx context.Context) (more bool, err error) {
 	}
 	mended, more := c.registered(ctx, paths, err, refused)
 	c.forget(ctx, mended)
-	if more && some != nil && !some.Rest && len(refused) == len(some.Why) {
-		return true, nil // they were not in this call
-	}
 	return more, err
 }
 
@@ -221,11 +253,12 @@ func (c *catalog) register(ctx context.Context) (more bool, err error) {
 func (c *catalog) registered(ctx context.Context, paths []string, err error, refused map[string]error) (mended []string, more bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err = err; ctx.Err() != nil {
-		return nil, true
-	}
 	var some *RefusedPartitions
-	if err != nil && !errors.As(err, &some) {
+	errors.As(err, &some)
+	if err != nil || len(c.refused) == 0 {
+		c.err = err
+	}
+	if ctx.Err() != nil || err != nil && some == nil {
 		return nil, true
 	}
 	if len(c.known) > knownMax {
@@ -245,14 +278,10 @@ func (c *catalog) registered(ctx context.Context, paths []string, err error, ref
 			c.known[p] = true
 		}
 	}
-	return mended, len(c.pending) > len(c.refused)
-}
-
-func rank(refused error) int {
-	if refused != nil {
-		return 1
+	if len(c.refused) == 0 && err == nil {
+		c.err = nil
 	}
-	return 0
+	return mended, len(c.pending) > len(c.refused) || c.retry && len(c.refused) > 0
 }
 
 func (c *catalog) close() error {

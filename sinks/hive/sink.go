@@ -37,6 +37,9 @@ type Sink struct {
 	now     func() time.Time
 	place   func(context.Context) (storage.Store, error)
 
+	compactor *compactor // nil: nothing is compacted
+	moves     bool       // partitions are, or were
+
 	writer  string // tells this incarnation from all others
 	store   storage.Store
 	scratch scratch
@@ -112,12 +115,22 @@ func (s *Sink) Open(ctx context.Context) error {
 			s.log.Warn("what a crash left half written is not deleted", "error", err)
 		}
 	}
+	s.moves = s.catalog.r != nil // another process may compact the table
+	if !s.moves {
+		if s.moves, err = chain.AnyCompacted(ctx, st); err != nil {
+			return explain("look for compacted partitions in "+st.String(), errors.Join(err, st.Close()))
+		}
+	}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := s.catalog.start(s.ctx, st, &s.wg); err != nil {
 		s.cancel()
 		return explain("find the partitions that were refused", errors.Join(err, st.Close()))
 	}
 	s.store, s.writer = st, strings.ToLower(rand.Text()[:12])
+	if m, ok := s.catalog.r.(Mover); ok && s.cfg.Compact.Written {
+		s.compactor = newCompactor(s, m)
+		s.wg.Go(func() { s.compactor.run(s.ctx) })
+	}
 	return nil
 }
 
@@ -155,6 +168,9 @@ func (s *Sink) Begin(ctx context.Context, from record.Position) (record.Position
 	}
 	if err := c.Check(from); err != nil {
 		return from, sinks.Permanent{Err: fmt.Errorf("%w. If the table has what is missing, or may lack it, rewind the route: that begins a chain of its own", err)}
+	}
+	if s.moves {
+		c.Moves()
 	}
 	if err := publish(ctx, c, s.log); err != nil {
 		return from, explain("publish the last commit of "+key.String(), err)

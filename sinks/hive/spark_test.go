@@ -78,7 +78,13 @@ func TestRealSpark(t *testing.T) {
 // spark gives the rows of a query.
 func spark(t *testing.T, sql string) [][]any {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Getenv("KEYSTONE_TEST_READERS"), "read", "spark", sql)
+	return query(t, "spark", sql)
+}
+
+// query gives the rows of a query of one of the readers.
+func query(t *testing.T, engine, sql string) [][]any {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Getenv("KEYSTONE_TEST_READERS"), "read", engine, sql)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

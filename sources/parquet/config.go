@@ -5,10 +5,13 @@ package parquet
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"keystone/configs/diag"
 	"keystone/configs/spec"
 	"keystone/sources"
+	"keystone/sources/hive/chain"
 	"keystone/sources/hive/storage"
 )
 
@@ -55,6 +58,13 @@ func (c *Config) Reading(d sources.Deps) Reading {
 			store, err := c.Location.Open(ctx, d.Dir, d.Resolve)
 			if err != nil {
 				return nil, err
+			}
+			compacted, err := chain.AnyCompacted(ctx, store)
+			if err == nil && compacted {
+				err = sources.Fatal{Err: fmt.Errorf("%s is a table with compacted partitions, which are where its metastore says and no more in the folders of their names: read it by a source of kind \"hive\"", store)}
+			}
+			if err != nil {
+				return nil, errors.Join(err, store.Close())
 			}
 			return []Place{{Store: store}}, nil
 		},

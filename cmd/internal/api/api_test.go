@@ -50,7 +50,7 @@ func (m *memory) Status(context.Context) (api.World, error) {
 	return api.World{Env: "prod", Namespace: "ads", Serial: m.serial, Turns: 3, Waiting: []string{"stream.old"}, Observed: reconcile.Observed{
 		At: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC),
 		States: map[addr.Addr]reconcile.State{
-			addr.New("route", "tv").Instance(`e"u`): {Health: reconcile.Running, Lag: 12, Restarts: 1, Counters: reconcile.Counters{Read: 100, Delivered: 80, Filtered: 15, DeadLettered: 3, Dropped: 2,
+			addr.New("route", "tv").Instance(`e"u`): {Health: reconcile.Running, Lag: 12, Sink: map[string]float64{"partitions_refused": 2}, Restarts: 1, Counters: reconcile.Counters{Read: 100, Delivered: 80, Filtered: 15, DeadLettered: 3, Dropped: 2,
 				Written: 81, Retries: 4, SinkLimit: 6, SinkRequests: 3, LostBeforeRead: 5, InFlight: 7, Reasons: map[string]int64{"dead_lettered/decode": 3, "dropped/unknown": 2}, Replayed: map[string]int64{"delivered": 2, "dead_lettered": 1}},
 				Lanes: []reconcile.Lane{{Partition: 2, Committed: 70, Lag: new(int64), Counters: reconcile.Counters{Read: 60, Delivered: 40, Filtered: 15, DeadLettered: 1, Dropped: 1, Abandoned: 1, InFlight: 2}}}},
 			addr.New("route", "web"):    {Health: reconcile.Failed, Lag: -1, Conditions: []reconcile.Condition{{Kind: reconcile.DataLost, Message: "5 records"}}},

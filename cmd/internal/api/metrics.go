@@ -47,6 +47,7 @@ func Metrics() []Metric {
 		{"keystone_route_lost_before_read_total", "counter", []string{"route"}, "Records that retention or truncation removed before they were read."},
 		{"keystone_route_abandoned_total", "counter", []string{"route"}, "Records that were given up without an outcome when a worker or lane ended: they are read again."},
 		{"keystone_route_skipped_total", "counter", []string{"route"}, "Records that were read again and skipped, since the sink, which keeps its own positions, had them from an earlier worker. No other counter has them."},
+		{"keystone_route_sink", "gauge", []string{"route", "measure"}, "What a route's sink tells of itself. A table in a metastore: partitions_pending and partitions_refused are not registered; since the worker started, compacted_partitions of it were compacted, compacted_files into merged_files of merged_bytes, and compaction_failing is 1 when the last look did not do all that it could."},
 		{"keystone_route_schema_violations_total", "counter", []string{"route"}, "Required fields that expressions read and that were missing or null."},
 		{"keystone_route_in_flight_records", "gauge", []string{"route"}, "Records read that have no outcome yet."},
 		{"keystone_route_sink_request_limit", "gauge", []string{"route"}, "Requests that the route's sink may have under way at once at present; it follows what the destination can take. Absent for sinks without such a limit."},
@@ -193,6 +194,9 @@ func putState(put func(string, float64, ...string), a addr.Addr, st reconcile.St
 	put("keystone_route_lost_before_read_total", float64(c.LostBeforeRead), name)
 	put("keystone_route_abandoned_total", float64(c.Abandoned), name)
 	put("keystone_route_skipped_total", float64(c.Skipped), name)
+	for measure, v := range st.Sink {
+		put("keystone_route_sink", v, name, measure)
+	}
 	put("keystone_route_schema_violations_total", float64(c.SchemaViolations), name)
 	put("keystone_route_in_flight_records", float64(c.InFlight), name)
 	if c.SinkLimit > 0 {

@@ -143,7 +143,7 @@ func (s *server) Backfill(ctx context.Context, o api.Backfill) (api.Backfilling,
 	notes := s.backfillNotes(route)
 	if b.Then != "" {
 		var more []string
-		if files, more, err = s.then(ctx, cfg, route, &b, r, files); err != nil {
+		if files, more, err = s.then(ctx, cfg, route, &b, r, d, files); err != nil {
 			return api.Backfilling{}, err
 		}
 		notes = append(notes[:1:1], more...)

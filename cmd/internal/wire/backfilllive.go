@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -24,7 +25,7 @@ import (
 // which file has the records up to which offset. So the files of the manifests that are there now are read, and the
 // live route begins where they end: at the offsets that are settled here. With a cut it is a time that divides both: rows
 // from before it, and the stream from the first record of that time on, whoever wrote the table.
-func (s *server) then(ctx context.Context, cfg *configs.Config, route *configs.Route, b *reconcile.Backfill, r parquet.Reading, files []parquet.File) ([]parquet.File, []string, error) {
+func (s *server) then(ctx context.Context, cfg *configs.Config, route *configs.Route, b *reconcile.Backfill, r parquet.Reading, d sources.Deps, files []parquet.File) ([]parquet.File, []string, error) {
 	refuse := func(format string, args ...any) error {
 		return fmt.Errorf("%w: "+format, append([]any{api.ErrUnsupported}, args...)...)
 	}
@@ -58,7 +59,16 @@ func (s *server) then(ctx context.Context, cfg *configs.Config, route *configs.R
 	if len(ends) == 0 {
 		return nil, nil, refuse("no manifest in %s is of the topic %s as it is now, so nobody knows where its rows end: say -cut TIME, a time before which rows are read and from which on the stream is", r.Where, topic)
 	}
-	kept := slices.DeleteFunc(slices.Clone(files), func(f parquet.File) bool { return !listed[f.Name] })
+	// What is read is listed after the chains, so nothing that they have is missing in it: a commit that came between would be.
+	if files, err = parquet.Plan(ctx, r, d); err != nil {
+		return nil, nil, err
+	}
+	kept := slices.DeleteFunc(slices.Clone(files), func(f parquet.File) bool { return !listed.has(f.Name) })
+	for _, f := range kept {
+		if with := listed.beyond(f.Name); with != "" {
+			return nil, nil, fmt.Errorf("%s was merged with %s, which is of no commit up to there: ask again in a moment", f.Name, with)
+		}
+	}
 	var lost int64
 	for p := range int32(t.Partitions) {
 		at := t.Begin[p]
@@ -81,7 +91,7 @@ func (s *server) then(ctx context.Context, cfg *configs.Config, route *configs.R
 
 // chainsOf reads the manifests of the one route that wrote a table from a topic: where each partition ends,
 // and the names of all files up to there.
-func chainsOf(ctx context.Context, r parquet.Reading, topicID string) (ends map[int32]int64, files map[string]bool, writer string, err error) {
+func chainsOf(ctx context.Context, r parquet.Reading, topicID string) (ends map[int32]int64, files listing, writer string, err error) {
 	places, err := r.Places(ctx)
 	if err != nil {
 		return nil, nil, "", err
@@ -112,7 +122,8 @@ func chainsOf(ctx context.Context, r parquet.Reading, topicID string) (ends map[
 	if len(latest) > 1 {
 		return nil, nil, "", fmt.Errorf("%w: several routes have written %s from this topic (%s), so its rows are there more than once: say -cut TIME", api.ErrUnsupported, r.Where, strings.Join(slices.Sorted(maps.Keys(latest)), ", "))
 	}
-	ends, files = map[int32]int64{}, map[string]bool{}
+	ends, files = map[int32]int64{}, listing{}
+	compacted := map[string]*chain.Compacted{}
 	for _, k := range keys {
 		gen, ok := latest[k.Route]
 		if !ok || k.Identity != topicID {
@@ -128,14 +139,49 @@ func chainsOf(ctx context.Context, r parquet.Reading, topicID string) (ends map[
 			}
 			ends[k.Partition] = m.Next.Offset
 			for _, f := range m.Files {
-				if _, err := store.Stat(ctx, f.Path); err != nil {
-					return nil, nil, "", fmt.Errorf("the file %s of the last commit is not there yet; ask again in a moment: %w", f.Path, err)
+				dir, name := path.Split(f.Path)
+				dir = strings.TrimSuffix(dir, "/")
+				if compacted[dir] == nil && dir != "" {
+					if compacted[dir], err = chain.ReadCompacted(ctx, store, dir); err != nil {
+						return nil, nil, "", err
+					}
 				}
-				files[f.Path] = true
+				at, with := f.Path, []string(nil)
+				if dir != "" {
+					at, with = compacted[dir].Where(name)
+				}
+				if _, err := store.Stat(ctx, at); err != nil {
+					return nil, nil, "", fmt.Errorf("the file %s of the last commit is not there yet, or was just moved; ask again in a moment: %w", at, err)
+				}
+				files.add(name, at, with)
 			}
 		}
 	}
 	return ends, files, writer, nil
+}
+
+// listing is the files that have the rows of some commits, by path. Compacted ones have rows of several files of commits.
+type listing map[string]*struct{ missing map[string]bool }
+
+// add takes note of a file of a commit, whose rows are in the file at a path, with those of others.
+func (l listing) add(name, at string, with []string) {
+	if l[at] == nil {
+		l[at] = &struct{ missing map[string]bool }{map[string]bool{}}
+		for _, w := range with {
+			l[at].missing[w] = true
+		}
+	}
+	delete(l[at].missing, name)
+}
+
+func (l listing) has(path string) bool { return l[path] != nil }
+
+// beyond names a file that has rows in the one at a path, and that is of none of the commits; "" if there is none.
+func (l listing) beyond(path string) string {
+	for name := range l[path].missing {
+		return name
+	}
+	return ""
 }
 
 // handOver has the live route go on where the rows ended. Twice is once.

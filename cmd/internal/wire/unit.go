@@ -195,7 +195,7 @@ func (u *unit) state() reconcile.State {
 	if w != nil {
 		stats = w.Stats()
 		st.Activity, st.Health, st.Error = describe(stats)
-		st.Lag, st.Hints = stats.Lag, stats.Hints
+		st.Lag, st.Hints, st.Sink = stats.Lag, stats.Hints, stats.Sink
 		if st.Health == reconcile.Starting && st.Error == "" {
 			st.Error = lastErr
 		}

@@ -121,12 +121,13 @@ func (b *bounds) bytes(v []byte) {
 	}
 }
 
-// merge takes in what another has seen, which gives its memory away.
+// merge takes in what another has seen.
 func (b *bounds) merge(n *node, o *bounds) {
 	switch {
 	case !o.seen:
 	case !b.seen:
 		*b = *o
+		b.minB, b.maxB = bytes.Clone(o.minB), bytes.Clone(o.maxB) // the row group's own are in the footer, too
 	default:
 		switch n.form {
 		case formFloat:

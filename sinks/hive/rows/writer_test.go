@@ -105,5 +105,6 @@ func testRandomRows(t *testing.T, seed uint64) (taken, refused int) {
 		}
 		taken += len(got)
 	}
+	testMerge(t, r, typ, files, want)
 	return taken, refused
 }

@@ -45,7 +45,11 @@ type Chain struct {
 	last *Manifest // whose files may not be published; nil if all are
 
 	sealed int64 // the generation that has ended the chain; 0: none has
+	moves  bool  // partitions may be compacted
 }
+
+// Moves has Publish look where compacted partitions are. Without it they are in their own folders.
+func (c *Chain) Moves() { c.moves = true }
 
 // Open finds the end of a chain, and begins one at from where there is none. writer tells this writer from
 // all others. Where the last commit's files may not be published, Last gives it. seen is given the
@@ -296,15 +300,31 @@ func (c *Chain) Publish(ctx context.Context) (gone []File, err error) {
 	if m == nil {
 		return nil, nil
 	}
+	// The compactions are looked at after the manifest was made. A: makes a plan, then looks at the ends of all chains, and
+	// takes care of what is not published there. So a manifest that A does not see is made after the plan, which is seen here.
+	places := map[string]*Compacted{}
 	for _, f := range m.Files {
-		err := c.st.Publish(ctx, f.Staged, f.Path)
-		if errors.Is(err, storage.ErrNotExist) {
-			// The staged file of a manifest is deleted only after it was published.
-			gone = append(gone, f)
-			continue
+		targets := []string{f.Path}
+		if dir := path.Dir(f.Path); c.moves && dir != "." {
+			p := places[dir]
+			if p == nil {
+				if p, err = ReadCompacted(ctx, c.st, dir); err != nil {
+					return nil, err
+				}
+				places[dir] = p
+			}
+			targets = p.Targets(path.Base(f.Path))
 		}
-		if err != nil {
-			return nil, err
+		there := len(targets) == 0
+		for _, to := range targets {
+			err := c.st.Publish(ctx, f.Staged, to)
+			if err != nil && !errors.Is(err, storage.ErrNotExist) {
+				return nil, err
+			}
+			there = there || err == nil
+		}
+		if !there { // the staged file of a manifest is deleted only after it was published
+			gone = append(gone, f)
 		}
 	}
 	for _, f := range m.Files {

@@ -96,3 +96,40 @@ func readFrom(ctx context.Context, st storage.Store, dir string, offset int64, y
 		}
 	}
 }
+
+// LastFiles gives the files of the last commit of each chain, whose writers may not have published them yet. Those of all commits
+// before are published.
+func LastFiles(ctx context.Context, st storage.Store) ([]File, error) {
+	keys, err := Keys(ctx, st, "")
+	if err != nil {
+		return nil, err
+	}
+	var out []File
+	for _, key := range keys {
+		for again := true; again; {
+			manifests, _, err := list(ctx, st, key.String()+"/")
+			if err != nil {
+				return nil, err
+			}
+			last, found := int64(-1), ""
+			for first, name := range manifests {
+				if first > last {
+					last, found = first, name
+				}
+			}
+			if again = false; found == "" {
+				continue
+			}
+			m, err := readManifest(ctx, st, found)
+			if errors.Is(err, storage.ErrNotExist) { // folded since
+				again = true
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, m.Files...)
+		}
+	}
+	return out, nil
+}

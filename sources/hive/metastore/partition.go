@@ -129,3 +129,27 @@ func each(parts []*hms.Partition, f func(Partition) error) error {
 	}
 	return nil
 }
+
+// Move has a partition read from another folder, if it is read from one that from takes; at tells where it was, and moved whether it
+// is where it should be now. A partition that is there already stays as it is.
+func (c *Client) Move(ctx context.Context, db, name string, p Partition, from func(location string) bool) (at string, moved bool, err error) {
+	err = c.call(ctx, fmt.Sprintf("move a partition of %s.%s", db, name), func(ctx context.Context, x *conn) error {
+		have, err := x.GetPartition(ctx, db, name, p.Values)
+		if err != nil {
+			return err
+		}
+		at, moved = have.Sd.Location, have.Sd.Location == p.Location
+		if moved || !from(at) {
+			return nil
+		}
+		have.Sd.Location = p.Location
+		have.Parameters = orEmpty(have.Parameters)
+		for k, v := range p.Parameters {
+			have.Parameters[k] = v
+		}
+		err = x.AlterPartition(ctx, db, name, have)
+		moved = err == nil
+		return err
+	})
+	return at, moved, err
+}
