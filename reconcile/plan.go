@@ -169,6 +169,8 @@ type State struct {
 	Lanes []Lane
 	// Reading is where a route stands in what it reads.
 	Reading Reading
+	// Job is how a job runs now. It is shown, and kept by nobody.
+	Job *JobRun
 	// Topic is what a stream's topic holds.
 	Topic Topic
 	// Rewind is set while the route is to go on elsewhere; nil if not.

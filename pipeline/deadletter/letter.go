@@ -152,11 +152,17 @@ func (l *Letter) Record() record.Record {
 // WithEnvelope gives the headers of the original record and those of the
 // envelope, as a dead-letter stream has them.
 func (l *Letter) WithEnvelope() []record.Header {
+	d := l.DeadLetter()
+	return Headers(nil, &d)
+}
+
+// DeadLetter gives what was written.
+func (l *Letter) DeadLetter() pipeline.DeadLetter {
 	route, _ := addr.Parse(l.Route) // the zero address where it is of a later version
-	return Headers(nil, &pipeline.DeadLetter{
+	return pipeline.DeadLetter{
 		Record: l.Record(), Route: route, Topic: l.Topic, Partition: l.Partition, Identity: l.Identity, Code: l.Code,
 		Error: l.Error, At: l.At, Attempts: l.Attempts, Time: l.Time, Revision: l.Revision, Replays: l.Replays,
-	})
+	}
 }
 
 func back(text *string, raw []byte) []byte {

@@ -46,6 +46,8 @@ type memory struct {
 	rewound  api.Rewind
 }
 
+var watermark = time.Date(2026, 3, 1, 11, 59, 0, 0, time.UTC)
+
 func (m *memory) Status(context.Context) (api.World, error) {
 	return api.World{Env: "prod", Namespace: "ads", Serial: m.serial, Turns: 3, Waiting: []string{"stream.old"}, Observed: reconcile.Observed{
 		At: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC),
@@ -53,7 +55,9 @@ func (m *memory) Status(context.Context) (api.World, error) {
 			addr.New("route", "tv").Instance(`e"u`): {Health: reconcile.Running, Lag: 12, Sink: map[string]float64{"partitions_refused": 2}, Restarts: 1, Counters: reconcile.Counters{Read: 100, Delivered: 80, Filtered: 15, DeadLettered: 3, Dropped: 2,
 				Written: 81, Retries: 4, SinkLimit: 6, SinkRequests: 3, LostBeforeRead: 5, InFlight: 7, Reasons: map[string]int64{"dead_lettered/decode": 3, "dropped/unknown": 2}, Replayed: map[string]int64{"delivered": 2, "dead_lettered": 1}},
 				Lanes: []reconcile.Lane{{Partition: 2, Committed: 70, Lag: new(int64), Counters: reconcile.Counters{Read: 60, Delivered: 40, Filtered: 15, DeadLettered: 1, Dropped: 1, Abandoned: 1, InFlight: 2}}}},
-			addr.New("route", "web"):    {Health: reconcile.Failed, Lag: -1, Conditions: []reconcile.Condition{{Kind: reconcile.DataLost, Message: "5 records"}}},
+			addr.New("route", "web"): {Health: reconcile.Failed, Lag: -1, Conditions: []reconcile.Condition{{Kind: reconcile.DataLost, Message: "5 records"}}},
+			addr.New("job", "counts"): {Health: reconcile.Running, Lag: -1, Counters: reconcile.Counters{Read: 50, Written: 6, DeadLettered: 1}, Job: &reconcile.JobRun{Generation: 1, Epoch: 9, Committed: time.Now().Add(time.Hour),
+				Pause: 3 * time.Millisecond, Commit: 5 * time.Millisecond, Rows: 6, Operators: []reconcile.JobOperator{{Name: "window.w", In: 50, Out: 6, Late: 2, Memory: 4096, Watermark: &watermark}}}},
 			addr.New("stream", "s"):     {Health: reconcile.Degraded, Drift: []string{"partitions: 4, wanted 8"}},
 			addr.New("cluster", "main"): {Health: reconcile.Running},
 		},
@@ -205,10 +209,10 @@ func TestClient(t *testing.T) {
 		t.Fatalf("version %+v, %v", v, err)
 	}
 	st, err := c.Status(ctx)
-	if err != nil || st.Serial != 7 || len(st.Addresses) != 4 || st.Addresses[0].Addr != "cluster.main" || st.Unreachable["cluster.other"] == "" {
+	if err != nil || st.Serial != 7 || len(st.Addresses) != 5 || st.Addresses[0].Addr != "cluster.main" || st.Unreachable["cluster.other"] == "" {
 		t.Fatalf("status %+v, %v", st, err)
 	}
-	if lag := st.Addresses[1].Lag; lag == nil || *lag != 12 || st.Addresses[2].Lag != nil {
+	if lag := st.Addresses[2].Lag; lag == nil || *lag != 12 || st.Addresses[3].Lag != nil {
 		t.Errorf("lags: %+v", st.Addresses)
 	}
 	o := api.PlanOptions{Targets: []addr.Addr{addr.New("route", "tv").Instance(`e"u`)}, Destroy: true}

@@ -53,6 +53,17 @@ func Metrics() []Metric {
 		{"keystone_route_sink_request_limit", "gauge", []string{"route"}, "Requests that the route's sink may have under way at once at present; it follows what the destination can take. Absent for sinks without such a limit."},
 		{"keystone_route_sink_requests", "gauge", []string{"route"}, "Requests of the route's sink that are under way; absent where there is no limit."},
 		{"keystone_route_lag_records", "gauge", []string{"route"}, "Records that wait in the source; absent when not known."},
+		{"keystone_job_read_total", "counter", []string{"job"}, "Records that the job's reads took since it started."},
+		{"keystone_job_rows_total", "counter", []string{"job"}, "Rows that the job wrote, in epochs that are committed, since it started."},
+		{"keystone_job_dead_lettered_total", "counter", []string{"job"}, "Records and rows that could not be evaluated since the job started."},
+		{"keystone_job_epoch_age_seconds", "gauge", []string{"job"}, "Time since the last epoch was committed; absent before the first."},
+		{"keystone_job_epoch_pause_seconds", "gauge", []string{"job"}, "How long the last epoch held up the reads."},
+		{"keystone_job_commit_seconds", "gauge", []string{"job"}, "How long the last commit of an epoch took."},
+		{"keystone_job_operator_in_total", "counter", []string{"job", "operator"}, "Rows that came into the operator since the job started."},
+		{"keystone_job_operator_out_total", "counter", []string{"job", "operator"}, "Rows that the operator gave since the job started."},
+		{"keystone_job_operator_late_total", "counter", []string{"job", "operator"}, "Rows that came after their windows had been freed."},
+		{"keystone_job_operator_state_bytes", "gauge", []string{"job", "operator"}, "State of the operator that is in memory."},
+		{"keystone_job_operator_watermark_seconds", "gauge", []string{"job", "operator"}, "Watermark of the operator, in seconds since 1970; absent where there is none yet or its input has ended."},
 		{"keystone_lane_read_total", "counter", []string{"route", "partition"}, "Records read of a source partition since it was assigned."},
 		{"keystone_lane_records_total", "counter", []string{"route", "partition", "outcome"}, "Records of a source partition by outcome since it was assigned; abandoned is none: they are read again."},
 		{"keystone_lane_in_flight_records", "gauge", []string{"route", "partition"}, "Records read of a source partition that have no outcome yet."},
@@ -172,6 +183,9 @@ func putState(put func(string, float64, ...string), a addr.Addr, st reconcile.St
 	for _, c := range st.Conditions {
 		put("keystone_address_condition", 1, name, string(c.Kind))
 	}
+	if a.Type == "job" {
+		putJob(put, name, st)
+	}
 	if a.Type != "route" {
 		return
 	}
@@ -205,5 +219,31 @@ func putState(put func(string, float64, ...string), a addr.Addr, st reconcile.St
 	}
 	if st.Lag >= 0 {
 		put("keystone_route_lag_records", float64(st.Lag), name)
+	}
+}
+
+func putJob(put func(string, float64, ...string), name string, st reconcile.State) {
+	put("keystone_restarts_total", float64(st.Restarts), name)
+	put("keystone_job_read_total", float64(st.Counters.Read), name)
+	put("keystone_job_rows_total", float64(st.Counters.Written), name)
+	put("keystone_job_dead_lettered_total", float64(st.Counters.DeadLettered), name)
+	j := st.Job
+	if j == nil {
+		return
+	}
+	if !j.Committed.IsZero() {
+		put("keystone_job_epoch_age_seconds", max(0, time.Since(j.Committed).Seconds()), name)
+	}
+	put("keystone_job_epoch_pause_seconds", j.Pause.Seconds(), name)
+	put("keystone_job_commit_seconds", j.Commit.Seconds(), name)
+	for i := range j.Operators {
+		o := &j.Operators[i]
+		put("keystone_job_operator_in_total", float64(o.In), name, o.Name)
+		put("keystone_job_operator_out_total", float64(o.Out), name, o.Name)
+		put("keystone_job_operator_late_total", float64(o.Late), name, o.Name)
+		put("keystone_job_operator_state_bytes", float64(o.Memory), name, o.Name)
+		if o.Watermark != nil {
+			put("keystone_job_operator_watermark_seconds", float64(o.Watermark.UnixMilli())/1000, name, o.Name)
+		}
 	}
 }

@@ -39,7 +39,8 @@ type AddressStatus struct {
 	Restarts int                 `json:"restarts"`
 	Lag      *int64              `json:"lag,omitempty"` // absent: not known
 	Group    string              `json:"group,omitempty"`
-	Counters *reconcile.Counters `json:"counters,omitempty"` // of a route
+	Counters *reconcile.Counters `json:"counters,omitempty"` // of a route or job
+	Job      *reconcile.JobRun   `json:"job,omitempty"`      // of a job that runs
 	Held     *reconcile.Hold     `json:"held,omitempty"`     // by an operator
 	// Unreachable is the cluster that did not answer, so that nothing is known of the topic of a stream.
 	Unreachable string           `json:"unreachable,omitempty"`
@@ -96,7 +97,8 @@ func newAddressStatus(a addr.Addr, st reconcile.State) AddressStatus {
 	if st.Resource != nil {
 		s.Kind = st.Resource.Kind
 	}
-	if a.Type == "route" {
+	s.Job = st.Job
+	if a.Type == "route" || a.Type == "job" {
 		c := st.Counters
 		s.Counters = &c
 		if st.Lag >= 0 {

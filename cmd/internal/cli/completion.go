@@ -37,7 +37,7 @@ func (a *App) completesTarget(s *scope) cobra.CompletionFunc {
 		if len(args) > 0 {
 			dir = args[0]
 		}
-		return a.addresses(*s, dir, "cluster", "stream", "source", "sink", "route"), cobra.ShellCompDirectiveNoFileComp
+		return a.addresses(*s, dir, "cluster", "stream", "source", "sink", "route", "job"), cobra.ShellCompDirectiveNoFileComp
 	}
 }
 

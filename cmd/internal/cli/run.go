@@ -30,13 +30,14 @@ type runOptions struct {
 func (a *App) runCommand() *command {
 	var o runOptions
 	cmd := &command{
-		Use:   "run [flags] ROUTE [DIR]",
-		Short: "Run one route in the foreground",
-		Long: "Runs one route without a server, with its source or sink replaced where asked. It ends when\n" +
+		Use:   "run [flags] ROUTE|JOB [DIR]",
+		Short: "Run one route or job in the foreground",
+		Long: "Runs one route or job without a server, with its source or sink replaced where asked. It ends when\n" +
 			"its source does, at -limit, or when interrupted: then what is in flight is finished first.\n" +
-			"Offsets are stored only with -resume.",
-		Example: "  keystone run route.plays -from file:events.ndjson -to stdout\n  keystone run route.plays -limit 1000 -to discard -json",
-		Args:    between(1, 2, "the address of a route, such as route.plays, and at most one directory"),
+			"Offsets, and the state of a job, are stored only with -resume. A job over a source that ends closes all its\n" +
+			"windows; where it has several reads or writes, -from and -to take NAME=SOURCE and NAME=SINK, with commas between.",
+		Example: "  keystone run route.plays -from file:events.ndjson -to stdout\n  keystone run route.plays -limit 1000 -to discard -json\n  keystone run job.sessions -from plays=file:events.ndjson -to stdout",
+		Args:    between(1, 2, "the address of a route or job, such as route.plays, and at most one directory"),
 		RunE: func(cmd *command, args []string) error {
 			dir, err := dirArg(args, 1)
 			if err != nil {
@@ -47,7 +48,7 @@ func (a *App) runCommand() *command {
 	}
 	f := cmd.Flags()
 	o.flags(f)
-	cmd.ValidArgsFunction = a.completes(&o.scope, "route")
+	cmd.ValidArgsFunction = a.completes(&o.scope, "route", "job")
 	f.StringVar(&o.from, "from", "", "read `SOURCE` instead: file:PATH, stdin, or a declared source or stream")
 	f.StringVar(&o.to, "to", "", "write to `SINK` instead: stdout, file:PATH, discard, or a declared sink or stream")
 	f.Int64Var(&o.limit, "limit", 0, "stop after reading `N` records")
@@ -68,16 +69,18 @@ func (a *App) run(ctx context.Context, o runOptions, name, dir string) error {
 	if err := checkReplacement("-to", o.to, "file:PATH", "stdout", "discard"); err != nil {
 		return err
 	}
-	if path, ok := strings.CutPrefix(o.from, "file:"); ok {
-		if _, err := os.Stat(path); err != nil {
-			return usagef("-from %s: %v", o.from, err)
+	for from := range strings.SplitSeq(o.from, ",") {
+		if path, ok := strings.CutPrefix(endOf(from), "file:"); ok {
+			if _, err := os.Stat(path); err != nil {
+				return usagef("-from %s: %v", o.from, err)
+			}
 		}
 	}
 	l, err := a.load(o.scope, dir)
 	if err != nil {
 		return err
 	}
-	route, err := findRoute(l.cfg, name)
+	route, err := findRunnable(l.cfg, name)
 	if err != nil {
 		return err
 	}
@@ -113,8 +116,24 @@ func (a *App) runResult(r view.RunResult, o runOptions, eventsOnStdout bool) err
 	return view.RunSummary(a.err, a.style(a.err), r)
 }
 
+// endOf gives the source or sink of NAME=END; of a file's path only what stands before it can be a name.
+func endOf(text string) string {
+	if name, end, ok := strings.Cut(text, "="); ok && addr.IsLabel(name) {
+		return end
+	}
+	return text
+}
+
 // checkReplacement refuses what is neither a short form nor an address.
 func checkReplacement(flag, value string, forms ...string) error {
+	if name, _, ok := strings.Cut(value, "="); ok && addr.IsLabel(name) {
+		for part := range strings.SplitSeq(value, ",") {
+			if err := checkReplacement(flag, endOf(part), forms...); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	kind, path, hasPath := strings.Cut(value, ":")
 	switch {
 	case value == "":
@@ -130,24 +149,29 @@ func checkReplacement(flag, value string, forms ...string) error {
 	return usagef("%s %s: it may be %s or the address of a block.%s", flag, value, strings.Join(forms, ", "), diag.DidYouMean(value, forms))
 }
 
-// findRoute finds a route by address or by its bare name.
-func findRoute(cfg *configs.Config, name string) (addr.Addr, error) {
+// findRunnable finds a route or job by address, or a route by its bare name.
+func findRunnable(cfg *configs.Config, name string) (addr.Addr, error) {
 	var known []string
 	for a := range cfg.Routes {
 		known = append(known, a.String())
 	}
+	for a := range cfg.Jobs {
+		known = append(known, a.String())
+	}
 	slices.Sort(known)
 	if !strings.Contains(name, ".") {
-		name = "route." + name
+		if name = "route." + name; !slices.Contains(known, name) && slices.Contains(known, "job."+name[len("route."):]) {
+			name = "job." + name[len("route."):]
+		}
 	}
 	a, err := addr.Parse(name)
 	if err != nil {
 		return a, usagef("%v", err)
 	}
-	if a.Type != "route" {
-		return a, usagef("%s is a %s; only a route can be run", name, a.Type)
+	if a.Type != "route" && a.Type != "job" {
+		return a, usagef("%s is a %s; only routes and jobs can be run", name, a.Type)
 	}
-	if _, ok := cfg.Routes[a]; ok {
+	if cfg.Routes[a] != nil || cfg.Jobs[a] != nil {
 		return a, nil
 	}
 	text := fmt.Sprintf("there is no %s.%s", name, diag.DidYouMean(name, known))
@@ -155,13 +179,21 @@ func findRoute(cfg *configs.Config, name string) (addr.Addr, error) {
 	case len(known) == 0:
 		text += " The configuration declares no route."
 	case len(known) <= 10:
-		text += " Routes: " + strings.Join(known, ", ") + "."
+		text += " There are: " + strings.Join(known, ", ") + "."
 	}
 	return a, usagef("%s", text)
 }
 
 // writesStdout tells whether events go to this process's standard output.
 func writesStdout(cfg *configs.Config, route addr.Addr, to string) bool {
+	if j := cfg.Jobs[route]; j != nil {
+		if to != "" {
+			return strings.HasSuffix(to, "stdout")
+		}
+		return slices.ContainsFunc(j.Operators, func(o *configs.Operator) bool {
+			return o.Write != nil && cfg.Sinks[o.Write.To.Addr] != nil && cfg.Sinks[o.Write.To.Addr].Kind == "stdout"
+		})
+	}
 	target := cfg.Routes[route].To.Addr
 	switch to {
 	case "":

@@ -25,7 +25,7 @@ func addressArg(arg string) (addr.Addr, bool) {
 		return addr.Addr{}, false
 	}
 	at, err := addr.Parse(arg)
-	return at, err == nil && slices.Contains([]string{"cluster", "stream", "source", "sink", "route"}, at.Type)
+	return at, err == nil && slices.Contains([]string{"cluster", "stream", "source", "sink", "route", "job"}, at.Type)
 }
 
 func (a *App) statusCommand() *command {
@@ -53,7 +53,7 @@ func (a *App) statusCommand() *command {
 	}
 	f := cmd.Flags()
 	o.scope.flags(f)
-	cmd.ValidArgsFunction = a.completes(&o.scope, "cluster", "stream", "source", "sink", "route")
+	cmd.ValidArgsFunction = a.completes(&o.scope, "cluster", "stream", "source", "sink", "route", "job")
 	o.target.flags(f)
 	f.BoolVar(&o.asJSON, "json", false, "print JSON; with -watch one object a line")
 	f.BoolVar(&o.watch, "watch", false, "show it again each second until interrupted")

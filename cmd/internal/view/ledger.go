@@ -12,7 +12,7 @@ import (
 	"keystone/reconcile"
 )
 
-// StatusOf prints one address in full, or each instance of a block: of a route its ledger and its lanes.
+// StatusOf prints one address in full, or each instance of a block: of a route its ledger and its lanes, of a job its operators.
 func StatusOf(w io.Writer, s Style, st api.Status, now time.Time) error {
 	var b strings.Builder
 	statusHead(&b, s, st, now)
@@ -53,8 +53,15 @@ func detail(b *strings.Builder, s Style, a *api.AddressStatus, now time.Time) {
 	if a.Lag != nil {
 		line("lag", Count(*a.Lag))
 	}
-	if c := a.Counters; c != nil {
+	switch c := a.Counters; {
+	case c != nil && strings.HasPrefix(a.Addr, "job."):
+		line("read", Count(c.Read))
+		line("written", Count(c.Written))
+	case c != nil:
 		ledger(line, c)
+	}
+	if a.Job != nil {
+		operators(b, s, a.Job, now)
 	}
 	if len(a.Lanes) > 0 {
 		b.WriteByte('\n')

@@ -20,9 +20,12 @@ import (
 	"keystone/sources/kafka/admin"
 )
 
-// Run runs one route until its source ends, the limit is reached, or ctx is done.
+// Run runs one route or job until its source ends, the limit is reached, or ctx is done.
 // Being stopped by ctx is not an error.
 func Run(ctx context.Context, s RunSpec) (RunResult, error) {
+	if s.Addr.Type == "job" {
+		return runJob(ctx, s)
+	}
 	began := time.Now()
 	p := newPlant(s.Config, s.Log)
 	p.joins = true

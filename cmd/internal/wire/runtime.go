@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -21,7 +20,7 @@ import (
 	"keystone/sources/kafka/client"
 )
 
-// runtime carries out changes in this process: a unit per route, topics on
+// runtime carries out changes in this process: a unit per route and job, topics on
 // the clusters. It implements reconcile.Runtime.
 type runtime struct {
 	*plant
@@ -40,6 +39,7 @@ type runtime struct {
 
 	mu      sync.Mutex // guards everything below; no I/O under it
 	units   map[addr.Addr]*unit
+	jobs    map[addr.Addr]*jobUnit
 	streams map[addr.Addr]*topic
 	holds   map[addr.Addr]reconcile.Hold // as they are stored
 	rewinds map[addr.Addr]*rewinding     // that are not completed, as they are stored
@@ -61,7 +61,7 @@ func newRuntime(ctx context.Context, p *plant, changed func(), goals func() reco
 	return &runtime{plant: p, base: ctx, changed: changed,
 		serial: func() int64 { return goals().Revision.Serial }, goal: func() *configs.Config { return goals().Config },
 		outside: outside{seen: map[addr.Addr]glance{}},
-		units:   map[addr.Addr]*unit{}, streams: map[addr.Addr]*topic{}, holds: map[addr.Addr]reconcile.Hold{}, rewinds: map[addr.Addr]*rewinding{}}
+		units:   map[addr.Addr]*unit{}, jobs: map[addr.Addr]*jobUnit{}, streams: map[addr.Addr]*topic{}, holds: map[addr.Addr]reconcile.Hold{}, rewinds: map[addr.Addr]*rewinding{}}
 }
 
 // Apply carries out one change; see reconcile.Runtime.
@@ -72,13 +72,10 @@ func (r *runtime) Apply(ctx context.Context, goal *configs.Config, c reconcile.C
 	switch c.Addr.Type {
 	case "stream":
 		return r.applyStream(ctx, goal, c)
-	case "job":
-		if j := goal.Jobs[c.Addr]; j == nil || !j.Enabled {
-			return nil
-		}
-		return fmt.Errorf("this build checks, plans and draws jobs, and does not run them yet: remove %s, or set enabled = false", c.Addr)
 	case "route":
 		return r.applyRoute(ctx, goal, c)
+	case "job":
+		return r.applyJob(ctx, goal, c)
 	case "sink":
 		return r.applySink(ctx, goal, c)
 	case "cluster":
@@ -369,10 +366,16 @@ func (r *runtime) unit(a addr.Addr, create bool) *unit {
 	return u
 }
 
-// stop drains every route, all at once, within ctx.
+// stop drains every route and job, all at once, within ctx.
 func (r *runtime) stop(ctx context.Context) error {
+	var units []interface{ stop(context.Context) error }
 	r.mu.Lock()
-	units := slices.Collect(maps.Values(r.units))
+	for _, u := range r.units {
+		units = append(units, u)
+	}
+	for _, u := range r.jobs {
+		units = append(units, u)
+	}
 	r.mu.Unlock()
 	errs := make([]error, len(units))
 	var wg sync.WaitGroup
@@ -391,7 +394,7 @@ const observeTimeout = 5 * time.Second
 func (r *runtime) Observe(ctx context.Context) (reconcile.Observed, error) {
 	o := reconcile.Observed{At: time.Now(), States: map[addr.Addr]reconcile.State{}, Unreachable: map[addr.Addr]string{}}
 	r.mu.Lock()
-	units := maps.Clone(r.units)
+	units, jobs := maps.Clone(r.units), maps.Clone(r.jobs)
 	byCluster := map[*configs.Cluster]map[addr.Addr]*topic{}
 	for a, t := range r.streams {
 		if byCluster[t.cluster] == nil {
@@ -405,6 +408,9 @@ func (r *runtime) Observe(ctx context.Context) (reconcile.Observed, error) {
 		st.Lanes = nil // nobody compares them, and there may be many
 		st.Rewind = r.rewindOf(a)
 		o.States[a] = st
+	}
+	for a, u := range jobs {
+		o.States[a] = u.state()
 	}
 	var mu sync.Mutex
 	var wg sync.WaitGroup

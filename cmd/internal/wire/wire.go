@@ -31,7 +31,7 @@ func Codes() []diag.Code {
 	return slices.Concat(configs.Codes(), dsl.Codes(), sourcecatalog.Codes(), sourcekafka.Codes(), sinkcatalog.Codes(), sinkkafka.Codes())
 }
 
-// RunSpec says what `keystone run` does: one route in the foreground.
+// RunSpec says what `keystone run` does: one route or job in the foreground.
 type RunSpec struct {
 	Config   *configs.Config
 	Addr     addr.Addr
