@@ -59,6 +59,7 @@ func (r *runtime) handOver(ctx context.Context, goal *configs.Config, route *con
 	if err != nil {
 		return fmt.Errorf("the new worker cannot be made, and the old one goes on: %w", err)
 	}
+	r.stepped("the new worker is made")
 	base, cancel := context.WithCancelCause(r.base)
 	l := &launch{worker: w, cancel: cancel, gone: make(chan struct{}), ended: ended}
 	u.mu.Lock()
@@ -71,6 +72,7 @@ func (r *runtime) handOver(ctx context.Context, goal *configs.Config, route *con
 	bounded, stop := context.WithTimeoutCause(ctx, handOverTimeout, fmt.Errorf("it was not ready within %v", handOverTimeout))
 	defer stop()
 	err = w.Ready(bounded)
+	r.stepped("the new worker is a member")
 	u.mu.Lock()
 	gone := u.gone
 	if err == nil && u.drained() {
@@ -94,10 +96,12 @@ func (r *runtime) handOver(ctx context.Context, goal *configs.Config, route *con
 		<-l.gone
 		return fmt.Errorf("the new worker did not come up, and the old one goes on: %w", err)
 	}
+	r.stepped("the route is the new worker's")
 	if err := old.Leave(ctx); err != nil {
 		u.log.Warn("the replaced worker takes long to leave; others have its partitions when the group gives it up", "error", err)
 		return nil
 	}
 	<-gone
+	r.stepped("the old worker is gone")
 	return nil
 }

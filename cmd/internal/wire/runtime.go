@@ -35,7 +35,7 @@ type runtime struct {
 	endRewind func(ctx context.Context, r reconcile.Rewind, moved bool, e reconcile.AuditEntry) error
 	goal      func() *configs.Config // that is wanted; nil at first
 	outside   outside
-	step      func(string) // called between the steps of a rewind, by tests; nil for nothing
+	step      func(string) // called between the steps of a rewind and of a hand-over, by tests; nil for nothing
 
 	mu      sync.Mutex // guards everything below; no I/O under it
 	units   map[addr.Addr]*unit
