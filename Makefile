@@ -5,7 +5,7 @@ SHELL       := /bin/bash
 .DEFAULT_GOAL := help
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-# Cloud Storage is spoken to by HTTP; what gRPC would need beside it is 13 MB (docs/decisions/0014).
+# Cloud Storage is spoken to by HTTP; what gRPC would need beside it is 13 MB (docs/decisions/0016).
 TAGS    := disable_grpc_modules
 LDFLAGS := -s -w -X keystone/cmd/internal/cli.version=$(VERSION)
 BIN     := bin/keystone
