@@ -62,16 +62,16 @@ func (d *jobDecl) options() spec.Options {
 		spec.String("description", &j.Description, "What the job is for, for people.").Effect(spec.Live),
 		spec.Bool("enabled", &j.Enabled, "With false the job is stopped and keeps its state.").Default(true).Effect(spec.Live).Also("disabled", "paused"),
 		spec.Enum("on_error", &j.OnError, "What becomes of a record or row that cannot be evaluated.", DeadLetter, DropRecord, StopRoute).Default(DeadLetter),
-		spec.Reference("dead_letter", &j.DeadLetter, "Where records go that could not be evaluated, instead of the managed stream: a stream, or a sink whose documents the letters become.", "stream", "sink").Eg("stream.rejected").Also("dlq", "dead_letter_queue", "dead_letters"),
+		spec.Reference("dead_letter", &j.DeadLetter, "The stream to which records go that could not be evaluated, instead of the managed one.", "stream").Eg("stream.rejected").Also("dlq", "dead_letter_queue", "dead_letters"),
 		spec.Int("parallelism", &j.Parallelism, "Tasks of each stage; 0 is as many as there are processors. State is spread anew over the tasks when it changes.").Default(0).Between(0, 1024).Also("workers", "concurrency", "threads"),
 		spec.Int("key_groups", &j.KeyGroups, "Parts into which keys are hashed: the most tasks that a stage can have. It is part of the state's format.").Default(128).Between(1, 32768).Effect(spec.Replace).Also("max_parallelism"),
-		spec.String("restore", &j.Restore, "What a job begins with that is started after it was away: \"latest\", what it had; \"savepoint:NAME\"; or \"fresh\", nothing.").Default("latest").Effect(spec.Live).Eg(`"savepoint:before_change"`),
-		spec.Nested("checkpoint", "Copies of the state outside of the state directory, to restore and rewind from.", spec.Options{
-			spec.Duration("interval", &j.Checkpoint.Interval, "How often one is made; 0s makes none but savepoints.").Default(10*time.Minute).Between(0, 30*24*3600).Effect(spec.Live),
-			spec.Int("retain", &j.Checkpoint.Retain, "How many are kept at least.").Default(10).Between(1, 100_000).Effect(spec.Live),
-			spec.Duration("retain_for", &j.Checkpoint.RetainFor, "Younger ones are kept beyond that number; 0s keeps none.").Default(time.Duration(0)).Between(0, 10*365*24*3600).Effect(spec.Live),
+		spec.String("restore", &j.Restore, "What the job begins with where the state directory has nothing of it: \"latest\", its last checkpoint, if there is one; \"savepoint:NAME\"; or \"fresh\", nothing. Where it has, the job goes on from that.").Default("latest").Effect(spec.Live).Eg(`"savepoint:before_change"`),
+		spec.Nested("checkpoint", "Copies of the state, to go on from where the state directory is lost.", spec.Options{
+			spec.Duration("interval", &j.Checkpoint.Interval, "How often one is made; 0s makes none.").Default(10*time.Minute).Between(0, 30*24*3600),
+			spec.Int("retain", &j.Checkpoint.Retain, "How many are kept at least.").Default(10).Between(1, 100_000),
+			spec.Duration("retain_for", &j.Checkpoint.RetainFor, "Younger ones are kept beyond that number; 0s keeps none.").Default(time.Duration(0)).Between(0, 10*365*24*3600),
 			spec.Pattern("location", &j.Checkpoint.Location, "Where they are kept: a folder or an address of object storage. Unless said, below the state directory.").Eg(`"s3://bucket/checkpoints"`),
-		}).Effect(spec.Live),
+		}),
 		spec.Nested("state", "What operators keep.", spec.Options{
 			spec.Bytes("memory", &j.State.Memory, "What the state may take of memory; beyond it lies on disk.").Default(256<<20).Between(8<<20, 1<<44),
 			spec.Duration("ttl", &j.State.TTL, "How long, in event time, keys are kept that no operator frees by itself, where those have no ttl of their own; \"forever\" keeps all.").Default(time.Duration(-1)).Between(-1, 100*365*24*3600),

@@ -12,6 +12,19 @@ type JobRun struct {
 	Commit     time.Duration `json:"commit_ns"`     // how long the last commit took
 	Rows       int64         `json:"rows"`          // written since the job started
 	Operators  []JobOperator `json:"operators"`
+	// Checkpoint is the last one that was made since the job started; nil if none was tried.
+	Checkpoint *JobCheckpoint `json:"checkpoint,omitempty"`
+}
+
+// JobCheckpoint is a copy of a job's state.
+type JobCheckpoint struct {
+	Number   int64         `json:"number"`
+	Epoch    int64         `json:"epoch"`
+	Time     time.Time     `json:"time,omitzero"`
+	Bytes    int64         `json:"bytes"`    // of the state
+	Uploaded int64         `json:"uploaded"` // that no earlier checkpoint had
+	Took     time.Duration `json:"took_ns"`
+	Error    string        `json:"error,omitempty"` // of the last try, which failed
 }
 
 // JobOperator is how an operator of a job is doing, since the job started.

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
@@ -43,6 +44,17 @@ func victim(dir string) {
 		fmt.Println(err)
 		os.Exit(1)
 	}
+	go func() { // a flush that fails is tried again for ever, and commits may wait for it: the store says why
+		for range time.Tick(5 * time.Second) {
+			s.mu.Lock()
+			problem := s.problem
+			s.mu.Unlock()
+			if problem != nil {
+				fmt.Println(problem)
+				os.Exit(1)
+			}
+		}
+	}()
 	for e, _ := s.Last(); ; {
 		e = Epoch{s.Generation(), e.N + 1}
 		if err := commitEpoch(s, e.N); err != nil {
@@ -149,7 +161,7 @@ func TestPowerLoss(t *testing.T) {
 	}
 }
 
-// A disk that refuses to write ends the commits, with an error or with the process, and takes no committed epoch along.
+// A disk that refuses to write ends the commits, with an error or with the process, or has them wait and says why; it takes no committed epoch along.
 func TestWriteErrors(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 6))
 	for range 12 {

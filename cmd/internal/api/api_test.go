@@ -57,7 +57,7 @@ func (m *memory) Status(context.Context) (api.World, error) {
 				Lanes: []reconcile.Lane{{Partition: 2, Committed: 70, Lag: new(int64), Counters: reconcile.Counters{Read: 60, Delivered: 40, Filtered: 15, DeadLettered: 1, Dropped: 1, Abandoned: 1, InFlight: 2}}}},
 			addr.New("route", "web"): {Health: reconcile.Failed, Lag: -1, Conditions: []reconcile.Condition{{Kind: reconcile.DataLost, Message: "5 records"}}},
 			addr.New("job", "counts"): {Health: reconcile.Running, Lag: -1, Counters: reconcile.Counters{Read: 50, Written: 6, DeadLettered: 1}, Job: &reconcile.JobRun{Generation: 1, Epoch: 9, Committed: time.Now().Add(time.Hour),
-				Pause: 3 * time.Millisecond, Commit: 5 * time.Millisecond, Rows: 6, Operators: []reconcile.JobOperator{{Name: "window.w", In: 50, Out: 6, Late: 2, Memory: 4096, Watermark: &watermark}}}},
+				Pause: 3 * time.Millisecond, Commit: 5 * time.Millisecond, Rows: 6, Checkpoint: &reconcile.JobCheckpoint{Number: 3, Time: time.Now().Add(time.Hour), Bytes: 900, Took: time.Second}, Operators: []reconcile.JobOperator{{Name: "window.w", In: 50, Out: 6, Late: 2, Memory: 4096, Watermark: &watermark}}}},
 			addr.New("stream", "s"):     {Health: reconcile.Degraded, Drift: []string{"partitions: 4, wanted 8"}},
 			addr.New("cluster", "main"): {Health: reconcile.Running},
 		},

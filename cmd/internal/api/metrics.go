@@ -59,6 +59,9 @@ func Metrics() []Metric {
 		{"keystone_job_epoch_age_seconds", "gauge", []string{"job"}, "Time since the last epoch was committed; absent before the first."},
 		{"keystone_job_epoch_pause_seconds", "gauge", []string{"job"}, "How long the last epoch held up the reads."},
 		{"keystone_job_commit_seconds", "gauge", []string{"job"}, "How long the last commit of an epoch took."},
+		{"keystone_job_checkpoint_age_seconds", "gauge", []string{"job"}, "Time since the last checkpoint; absent before the first since the job started."},
+		{"keystone_job_checkpoint_bytes", "gauge", []string{"job"}, "State in the last checkpoint."},
+		{"keystone_job_checkpoint_seconds", "gauge", []string{"job"}, "How long the last checkpoint took."},
 		{"keystone_job_operator_in_total", "counter", []string{"job", "operator"}, "Rows that came into the operator since the job started."},
 		{"keystone_job_operator_out_total", "counter", []string{"job", "operator"}, "Rows that the operator gave since the job started."},
 		{"keystone_job_operator_late_total", "counter", []string{"job", "operator"}, "Rows that came after their windows had been freed."},
@@ -236,6 +239,11 @@ func putJob(put func(string, float64, ...string), name string, st reconcile.Stat
 	}
 	put("keystone_job_epoch_pause_seconds", j.Pause.Seconds(), name)
 	put("keystone_job_commit_seconds", j.Commit.Seconds(), name)
+	if c := j.Checkpoint; c != nil && !c.Time.IsZero() {
+		put("keystone_job_checkpoint_age_seconds", max(0, time.Since(c.Time).Seconds()), name)
+		put("keystone_job_checkpoint_bytes", float64(c.Bytes), name)
+		put("keystone_job_checkpoint_seconds", c.Took.Seconds(), name)
+	}
 	for i := range j.Operators {
 		o := &j.Operators[i]
 		put("keystone_job_operator_in_total", float64(o.In), name, o.Name)

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"keystone/configs/spec"
 	"keystone/reconcile"
 )
 
@@ -18,7 +17,11 @@ func operators(b *strings.Builder, s Style, j *reconcile.JobRun, now time.Time) 
 	if !j.Committed.IsZero() {
 		fmt.Fprintf(b, ", committed %s ago in %s; it held reading up for %s (at most %s)", Age(now.Sub(j.Committed)), brief(j.Commit), brief(j.Pause), brief(j.LongPause))
 	}
-	b.WriteString("\n\n")
+	b.WriteByte('\n')
+	if c := j.Checkpoint; c != nil && !c.Time.IsZero() {
+		fmt.Fprintf(b, "%s %d, of epoch %d, made %s ago in %s: %s, of which %s were new\n", s.paint("checkpoint", dim), c.Number, c.Epoch, Age(now.Sub(c.Time)), brief(c.Took), sized(c.Bytes), sized(c.Uploaded))
+	}
+	b.WriteByte('\n')
 	rows := [][]cell{head("OPERATOR", "WATERMARK", "BEHIND", "IN", "OUT", "LATE", "DEAD", "MEMORY", "")}
 	for i := range j.Operators {
 		o := &j.Operators[i]
@@ -34,11 +37,24 @@ func operators(b *strings.Builder, s Style, j *reconcile.JobRun, now time.Time) 
 		}
 		memory := cell{text: "-", colours: []colour{dim}, right: true}
 		if o.Memory > 0 {
-			memory = cell{text: spec.FormatBytes(o.Memory), right: true}
+			memory = cell{text: sized(o.Memory), right: true}
 		}
 		rows = append(rows, append(row, number(o.In), number(o.Out), number(o.Late), number(o.Failed), memory, cell{}))
 	}
 	table(b, s, rows)
+}
+
+// sized gives bytes for people.
+func sized(n int64) string {
+	for _, u := range []struct {
+		name string
+		size int64
+	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
+		if n >= u.size {
+			return fmt.Sprintf("%.1f %s", float64(n)/float64(u.size), u.name)
+		}
+	}
+	return fmt.Sprintf("%d B", n)
 }
 
 func brief(d time.Duration) string {

@@ -43,6 +43,13 @@ func (s *server) Status(context.Context) (api.World, error) {
 			w.Observed.States[a] = now
 		}
 	}
+	for a, u := range s.runtime.allJobs() {
+		if old, known := w.Observed.States[a]; known {
+			now := u.state()
+			now.Conditions, now.Drift = old.Conditions, old.Drift
+			w.Observed.States[a] = now
+		}
+	}
 	for a, f := range st.Failing {
 		state := w.Observed.States[a]
 		if state.Error == "" {
@@ -95,6 +102,12 @@ func (r *runtime) allUnits() map[addr.Addr]*unit {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return maps.Clone(r.units)
+}
+
+func (r *runtime) allJobs() map[addr.Addr]*jobUnit {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.jobs)
 }
 
 // Plan compares a goal with the world as it is now.

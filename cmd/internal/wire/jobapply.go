@@ -61,7 +61,7 @@ func (r *runtime) applyJob(ctx context.Context, goal *configs.Config, c reconcil
 	if c.Kept.Group != "" {
 		group = c.Kept.Group
 	}
-	b := jobBuild{cfg: goal, job: j, group: group, topics: r.topicNames(goal)}
+	b := jobBuild{cfg: goal, job: j, group: group, topics: r.topicNames(goal), keeps: !r.ephemeral}
 	if c.Action == reconcile.Replace {
 		b.lost, b.fresh = reconcile.LostOperators(c)
 	}

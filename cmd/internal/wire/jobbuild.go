@@ -32,6 +32,7 @@ type jobBuild struct {
 	oneShot bool                   // `keystone run`
 	lost    []string               // operators whose state is given up
 	fresh   bool                   // all state is given up
+	keeps   bool                   // checkpoints are made
 }
 
 // jobParts is a job that is ready to run, with all that it was made of.
@@ -40,6 +41,7 @@ type jobParts struct {
 	store  *state.Store
 	commit *commit.Committer
 	out    *jobOutputs
+	keeps  *jobCheckpoints // nil: no checkpoints are made
 }
 
 // jobDir is where the state of a job is.
@@ -77,9 +79,21 @@ func (p *plant) buildJob(ctx context.Context, b jobBuild) (_ *jobParts, err erro
 			return nil, err
 		}
 	}
+	if b.keeps {
+		var known int64
+		if parts.keeps, known, err = p.checkpoints(ctx, b); err != nil {
+			return nil, err
+		}
+		generation = max(generation, known)
+	}
 	parts.store, err = state.Open(b.dir, state.Options{Job: b.group, Generation: generation, Memory: b.job.State.Memory, Log: p.log.With("job", b.job.Addr.String())})
 	if err != nil {
 		return nil, fmt.Errorf("open the state of %s: %w", b.job.Addr, err)
+	}
+	if len(b.lost) > 0 {
+		if err := engine.Forget(parts.store, b.lost); err != nil {
+			return nil, fmt.Errorf("give up the state of %s: %w", strings.Join(b.lost, ", "), err)
+		}
 	}
 	reads := map[string]sources.Source{}
 	for _, o := range b.job.Operators {
@@ -162,6 +176,9 @@ func (p *jobParts) close(ctx context.Context) error {
 	if p.store != nil {
 		errs = append(errs, p.store.Close())
 	}
+	if p.keeps != nil {
+		errs = append(errs, p.keeps.place.Close())
+	}
 	return errors.Join(errs...)
 }
 
@@ -206,6 +223,11 @@ func (p *jobParts) describe(st *reconcile.State) {
 		run.Operators = append(run.Operators, x)
 	}
 	st.Job, st.Activity = run, "reading"
+	if p.keeps != nil {
+		if run.Checkpoint = p.keeps.describe(); run.Checkpoint != nil && run.Checkpoint.Error != "" {
+			st.Health, st.Error = reconcile.Degraded, "a checkpoint could not be made: "+run.Checkpoint.Error
+		}
+	}
 	if err := p.commit.Err(); err != nil {
 		st.Health, st.Error = reconcile.Degraded, err.Error()
 	}

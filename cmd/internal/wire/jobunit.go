@@ -48,8 +48,13 @@ func (u *jobUnit) start(ctx context.Context, parts *jobParts, r *configs.Resourc
 	u.log.Info("job starts")
 	go func() {
 		defer close(gone)
+		var saving sync.WaitGroup
+		if parts.keeps != nil {
+			saving.Go(func() { parts.keeps.run(ctx, parts.store, cancel) })
+		}
 		err := parts.job.Run(ctx)
 		cancel(nil)
+		saving.Wait() // it reads the state
 		if err == nil && !u.drains() {
 			err = parts.out.finish(ctx)
 		}

@@ -55,7 +55,7 @@ func lives(t *testing.T, make func() (sinks.Sink, error), seed uint64) (n int) {
 			t.Fatal(err)
 		}
 		c, err := New(Options{Store: s, Writers: []Writer{{"write.a", "out"}}, ChunkBytes: 200,
-			Targets: []Target{{"out", faulty{ToSink(SinkOptions{Name: "out", Store: s, New: make}), rng}}}})
+			Targets: []Target{{"out", faulty{ToSink(SinkOptions{Name: "out", Store: s, New: make}), rand.New(rand.NewPCG(seed, uint64(life)))}}}})
 		if err != nil {
 			t.Fatal(err)
 		}
