@@ -81,9 +81,12 @@ func TestSealRace(t *testing.T) {
 	later.Generation++
 	c := l.open(l.st, "w")
 	done := make(chan error, 1)
-	committed := make(chan struct{})
+	committed, sealed := make(chan struct{}), make(chan struct{})
 	go func() {
 		for i := 0; ; i++ {
+			if i == 40 {
+				<-sealed // a writer that never rests, in memory, is faster than who reads its chain
+			}
 			m, err := stage(context.Background(), l.st, c, c.End().Offset+1, fmt.Sprint(i))
 			if err == nil {
 				err = c.Commit(context.Background(), m)
@@ -104,6 +107,7 @@ func TestSealRace(t *testing.T) {
 	if err := Seal(t.Context(), l.st, later, at(100)); err != nil {
 		t.Fatal(err)
 	}
+	close(sealed)
 	if err := <-done; !errors.Is(err, ErrFenced) {
 		t.Errorf("the writer ends with %v", err)
 	}
